@@ -132,7 +132,9 @@ def changed_quantity(
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )
-        if len(there) == 1 and (other := numbered[min(there)])[0].isdisjoint(forms):
+        # Another language may write the rest of a fraction as a word behind the unit: 1.5 cups, 1カップ半.
+        whole = {form.partition(".")[0] for form in forms if "." in form and input_language != language}
+        if len(there) == 1 and (other := numbered[min(there)])[0].isdisjoint(forms | whole):
             return written, other[2]
     return None
 
