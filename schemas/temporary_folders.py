@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _present = set[str]()
+os.register_at_fork(after_in_child=_present.clear)  # these are the parent's
 
 
 @contextmanager
@@ -15,12 +17,13 @@ def temporary_folder(prefix: str = "pairsmith-", place: Path | None = None) -> I
     `remove_temporary_folders`. Raises OSError."""
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as name:
-        _present.add(name)
-        try:
+    folder = tempfile.TemporaryDirectory(prefix=prefix, dir=place)
+    _present.add(folder.name)
+    try:
+        with folder as name:
             yield Path(name)
-        finally:
-            _present.discard(name)
+    finally:
+        _present.discard(folder.name)
 
 
 def remove_temporary_folders() -> None:

@@ -130,14 +130,16 @@ def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> 
     limit_spin_waits()
     reopen_closed_streams()
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
-        invocation = Invocation(write_json, stopping, watcher)
+        invocation = Invocation(write_json, stopping, watcher, [])
         try:
             _refuse_undecodable(args)
             done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=invocation)
         except BaseException as error:
             # An interrupt in the middle of a destructor, for example, may end in another error of Python's own.
             is_stop = stopping.raised and not isinstance(error, PairsmithError | click.ClickException)
-            return exit_code_of(KeyboardInterrupt() if is_stop else error, write_json, watcher.answer)
+            return exit_code_of(
+                KeyboardInterrupt() if is_stop else error, write_json, watcher.answer, invocation.warnings
+            )
     return done if isinstance(done, int) else 0
 
 

@@ -38,13 +38,13 @@ def add(session: Session, export: Path | None) -> None:
     folder, registry = _registry(session)
     version = registry.add(export or folder / "export")
     verdict = verdict_in(registry.folder / version)
-    data = {"command": "registry add", "version": version, "verdict": verdict}
-    session.answer(data, escape(f"{version} in {registry.folder}"))
     if verdict != "ship":
         concluded = (
             f"its evaluation concluded {verdict!r}" if verdict else "it comes without the evidence of an evaluation"
         )
         session.say(f"warning: {version} is not proven: {concluded}.")
+    data = {"command": "registry add", "version": version, "verdict": verdict}
+    session.answer(data, escape(f"{version} in {registry.folder}"))
 
 
 @command.command("list", short_help="List versions and their aliases.")

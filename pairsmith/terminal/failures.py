@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -133,14 +133,17 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
         os.close(real)
 
 
-def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: WriteJson | None = None) -> int:
-    """Report `error` and return its exit code (docs/cli.md). A watcher always gets the error as JSON."""
+def exit_code_of(
+    error: BaseException, write_json: WriteJson | None, watcher: WriteJson | None = None, warnings: Sequence[str] = ()
+) -> int:
+    """Report `error` and return its exit code (docs/cli.md). A watcher always gets the error as JSON, with what the
+    command warned of before."""
 
     def tell(problem: dict[str, Any]) -> None:
         for listener in (write_json, watcher):
             if listener is not None:
                 with suppress(OSError):  # the listener itself may have failed
-                    listener({"error": problem})
+                    listener({"error": problem} | ({"warnings": warnings} if warnings else {}))
 
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code

@@ -222,8 +222,8 @@ def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
         as_json: bool,
         **options: Any,
     ) -> Any:
-        write_json, stopping, watcher = invocation
-        session = Session(folder, overrides, write_json if as_json else None, stopping, watcher)
+        write_json, stopping, watcher, warnings = invocation
+        session = Session(folder, overrides, write_json if as_json else None, stopping, watcher, warnings=warnings)
         try:
             return body(session, **options)
         except PairsmithError as error:

@@ -26,8 +26,9 @@ NOBODY = Watcher()
 
 class Invocation(NamedTuple):
     """One run of the command line: click's object, which every command gets. `write_json` writes the one JSON object on
-    stdout (None without --json)."""
+    stdout (None without --json), and `warnings` are what the command warned of so far."""
 
     write_json: WriteJson | None
     stopping: Stopping
     watcher: Watcher
+    warnings: list[str]

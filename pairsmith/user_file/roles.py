@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from curate.words import plain
 from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
-from pairsmith.user_file.header_words import AID, HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
+from pairsmith.user_file.header_words import AID, HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REMARK, REPLY
 from pairsmith.user_file.record_schema import copied_share
 from prompts.languages import language_code
 from schemas.kinds import KINDS
@@ -139,7 +139,7 @@ def _unnamed_output(
         reason = "it contains queries of a database"
     # Beside them there may be numbers, ids and empty columns, but nothing that says something about the rows.
     alone = all(c in texts or not c.filled or c.is_bare or c.reference for c in columns)
-    beside = f"{PASSAGE} {AID} {HEAD}"
+    beside = f"{PASSAGE} {AID} {HEAD} {REMARK}"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or alone):
         asks = [role_in(column.header) != "assistant" and column.called(INPUT) for column in texts]
         asks = asks if aside or not any(column.called(beside) for column in texts) else [False, False]
@@ -158,8 +158,9 @@ def is_reply(column: Column) -> bool:
 
 
 def is_of_queries(column: Column) -> bool:
-    """Whether every text of a column is a query of a database."""
-    return bool(column.filled) and all(map(_QUERY.match, column.filled))
+    """Whether every text of a column is a query of a database, which ends with no stop as *Select ... from ...* does in
+    a manual."""
+    return bool(column.filled) and all(_QUERY.match(text) and text.rstrip()[-1] not in ".!?" for text in column.filled)
 
 
 def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:

@@ -155,14 +155,15 @@ def test_a_wrong_key_stops_the_run_and_is_never_shown(make_project: Callable[...
 
 
 def test_with_json_an_error_is_json(project: Project) -> None:
-    """With --json a failure is an object with kind, exit code, message and fix."""
+    """With --json a failure is an object with kind, exit code, message and fix, and with what was warned of before."""
     import json
 
-    (project.folder / "seeds.jsonl").unlink()
-    done = project.run("generate", "--json")
-    error = json.loads(done.stdout)["error"]
-    assert (error["kind"], error["exit_code"], done.returncode) == ("InputError", 4, 4)
-    assert "seeds.jsonl" in error["message"]
+    done = project.run("generate", "--json", "--set", "teacher.url=http://127.0.0.1:9")
+    answer = json.loads(done.stdout)
+    error = answer["error"]
+    assert (error["kind"], error["exit_code"], done.returncode) == ("Unreachable", 5, 5)
+    assert "http://127.0.0.1:9" in error["message"]
+    assert len(answer["warnings"]) == 2
     assert error["fix"]
 
 

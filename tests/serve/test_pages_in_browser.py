@@ -47,8 +47,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def _write_odd_rows(folder: Path) -> None:
-    """A row without a space, and one of twenty thousand characters on many lines."""
-    rows = {"y" * 500: "x" * 4000, "first line\nlast line": "a line of words\n" * 1250}
+    """A row without a space, one of twenty thousand characters on many lines, and one whose text has one space."""
+    rows = {"y" * 500: "x" * 4000, "first line\nlast line": "a line of words\n" * 1250, "标题 " + "字" * 3000: "回答"}
     lines = [json.dumps({"input": input, "output": output}) for input, output in rows.items()]
     folder.mkdir()
     (folder / "pairs.jsonl").write_text("\n".join(lines))
@@ -171,6 +171,7 @@ def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, w
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, base_url=site.url)
     page.set_default_timeout(_WAIT_MS)
     page.goto("/p/odd/rows")
+    assert page.get_by_role("link", name="标题 字字字").count() == 1, "a text is not cut at its only space"
     page.get_by_role("link", name="first line").click()
     playwright.expect(page.locator("#drawer-title")).to_be_focused()
     playwright.expect(page.locator("#drawer-title")).to_be_in_viewport()
@@ -180,7 +181,19 @@ def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, w
     page.keyboard.press("r")  # before the next page is there: it is not another answer to this row
     playwright.expect(page.locator("#drawer .done")).to_be_in_viewport()
     assert "reject by local" not in page.locator("#drawer").inner_text()
+    _slow_down(page)
+    for keys in (("j", "Enter", "r"), ("Escape", "r")):  # nor to one that is being left for another or closed
+        with page.expect_navigation():
+            for key in keys:
+                page.keyboard.press(key)
+    playwright.expect(page.locator("#drawer")).to_have_count(0)
+    assert page.get_by_text("answered").count() == 1
     page.close()
+
+
+def _slow_down(page: Any) -> None:
+    speed = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", speed)
 
 
 def test_pages_work_without_javascript(site: Site, browser: Any) -> None:

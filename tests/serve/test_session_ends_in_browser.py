@@ -16,6 +16,8 @@ pytest.importorskip("playwright.sync_api", reason="no browser: needs the package
 import argon2
 from playwright import sync_api as playwright
 
+import pairsmith
+from tests.pairsmith import own_pairs
 from tests.serve.conftest import write_project
 from tests.serve.site import CHROMIUM, FLAGS, Site
 
@@ -25,9 +27,14 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: need
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """One project and one user, whose password is cheap to hash."""
+    """Two projects, one of them with a row, and one user, whose password is cheap to hash."""
     site = Site(tmp_path / "space", "http://127.0.0.1:9", no_auth=False)
     write_project(site.workspace, "kites", site.teacher)
+    folder = site.workspace.new_folder("rows")
+    folder.mkdir()
+    (folder / "pairs.jsonl").write_text('{"input": "a kite in fog", "output": "It is grey."}\n')
+    (folder / "pairsmith.toml").write_text(own_pairs.SPEC)
+    pairsmith.Project(folder).generate()
     accounts = site.app.state.accounts
     accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     accounts.redeem(accounts.first_owner_link(), "ann", PASSWORD)
@@ -105,16 +112,18 @@ def _check_restored_input(site: Site, context: Any) -> None:
     _sign_in(page)
     playwright.expect(page).to_have_url(re.compile("/p/kites/setup$"), timeout=120_000)
     page.get_by_label("What makes a good output").fill(typed)
-    context.clear_cookies()
-    page.get_by_role("button", name="Save style").click()
-    playwright.expect(page.locator("h1")).to_have_text("You are signed out.", timeout=120_000)
-    page.get_by_role("link", name="Sign in and continue").click()
-    _sign_in(page)
+    _send_signed_out(page, "Save style")
     playwright.expect(page.get_by_label("What makes a good output")).to_have_value(typed, timeout=120_000)
-    playwright.expect(page.get_by_text("Your input has been restored")).to_be_visible()
     assert "four words" not in page.evaluate("JSON.stringify(sessionStorage)")
     page.get_by_role("button", name="Save style").click()
     playwright.expect(page.locator("#style .done")).to_contain_text("Saved", timeout=120_000)
+
+    page.goto("/p/rows/rows")  # three forms have the address of an open row's answers
+    page.get_by_role("link", name="a kite in fog").click()
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_label("Corrected output").fill(typed)
+    _send_signed_out(page, "Save edit")
+    playwright.expect(page.get_by_label("Corrected output")).to_have_value(typed, timeout=120_000)
 
     page.goto("/p/kites/run")
     playwright.expect(page.locator("#stale")).to_be_hidden()
@@ -124,3 +133,13 @@ def _check_restored_input(site: Site, context: Any) -> None:
         "The service is not responding. It shows the state as of", timeout=120_000
     )
     context.close()
+
+
+def _send_signed_out(page: Any, button: str) -> None:
+    """Send a form after the end of the session, and sign in again."""
+    page.context.clear_cookies()
+    page.get_by_role("button", name=button).click()
+    playwright.expect(page.locator("h1")).to_have_text("You are signed out.", timeout=120_000)
+    page.get_by_role("link", name="Sign in and continue").click()
+    _sign_in(page)
+    playwright.expect(page.get_by_text("Your input has been restored")).to_be_visible()

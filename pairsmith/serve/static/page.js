@@ -3,6 +3,15 @@
 const body = document.body;
 const all = (selector) => [...document.querySelectorAll(selector)];
 
+// Once a form is sent or a link is followed, what is pressed is meant for the page that it leads to: on a slow network
+// it was taken as an answer to the row that had just been answered or closed.
+let leaving = false;
+function leave() {
+  leaving = true;
+  setTimeout(() => { leaving = false; }, 20000); // loading may have been stopped
+}
+addEventListener("pageshow", () => { leaving = false; });
+
 // On a change, live parts are reloaded at most once a second and announced at most every ten seconds.
 let due = null, announced = 0;
 function changed() {
@@ -82,7 +91,7 @@ function step(by) {
   next.querySelector("a").focus();
 }
 document.addEventListener("keydown", (event) => {
-  if (sent || event.ctrlKey || event.metaKey || event.altKey || field(event.target)) return;
+  if (leaving || event.ctrlKey || event.metaKey || event.altKey || field(event.target)) return;
   const press = (element) => { if (element) { event.preventDefault(); element.click(); } };
   if (going) { going = false; return press(document.querySelector(`[data-go="${CSS.escape(event.key)}"]`)); }
   if (event.key === "g") { going = true; setTimeout(() => { going = false; }, 1500); return; }
@@ -111,11 +120,17 @@ document.addEventListener("drop", async (event) => {
 
 // If the session expired while the user was typing, keep what was submitted in this tab until they sign in again.
 const kept = "typed";
-addEventListener("submit", ({ target: form }) => {
-  if (form.method !== "post" || !("signedIn" in body.dataset)) return;
-  const fields = [...form.elements].filter((field) => field.name && !["hidden", "password", "file"].includes(field.type));
-  const typed = fields.map((field) => [field.name, field.value, field.checked]);
-  try { sessionStorage.setItem(kept, JSON.stringify({ page: location.pathname, form: form.getAttribute("action"), typed })); } catch { /* exceeds the storage limit */ }
+const fieldsOf = (form) => [...form.elements].filter((field) => field.name && !["hidden", "password", "file"].includes(field.type));
+function pageHere() { // without the note on what was done last
+  const query = new URLSearchParams(location.search);
+  query.delete("done");
+  return [location.pathname, query.toString()].filter(Boolean).join("?");
+}
+addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post" || !("signedIn" in body.dataset)) return;
+  const typed = fieldsOf(form).map((field) => [field.name, field.value, field.checked]);
+  try { sessionStorage.setItem(kept, JSON.stringify({ page: pageHere(), form: form.getAttribute("action"), typed })); } catch { /* exceeds the storage limit */ }
 });
 function bringBack() {
   const held = JSON.parse(sessionStorage.getItem(kept) ?? "null");
@@ -125,13 +140,17 @@ function bringBack() {
     return sessionStorage.setItem(kept, JSON.stringify({ ...held, back: true }));
   }
   sessionStorage.removeItem(kept);
-  const form = held.back && all("form[action]").find((form) => form.getAttribute("action") === held.form);
-  if (!form || location.pathname !== held.page) return;
-  const fields = [...form.elements].filter((field) => field.name && !["hidden", "password", "file"].includes(field.type));
+  if (!held.back || pageHere() !== held.page) return;
+  // The answers to a row are sent to the same address by forms with different fields.
+  const forms = all("form[action]").filter((form) => form.getAttribute("action") === held.form);
+  const form = forms.find((form) => fieldsOf(form).map((field) => field.name).join() === held.typed.map(([name]) => name).join()) ?? forms[0];
+  if (!form) return;
+  const fields = fieldsOf(form);
   held.typed.forEach(([name, value, checked], at) => {
     if (fields[at]?.name !== name) return;
     if (["radio", "checkbox"].includes(fields[at].type)) fields[at].checked = checked; else fields[at].value = value;
   });
+  form.closest("details")?.setAttribute("open", "");
   const note = document.getElementById("stale");
   note.textContent = "Your input has been restored. Submit it again.";
   note.hidden = false;
@@ -139,18 +158,17 @@ function bringBack() {
   note.scrollIntoView();
 }
 bringBack();
-// Once a form is on its way, what is pressed is meant for the page that it leads to: on a slow network it was taken as
-// another answer to the row that had just been answered.
-let sent = false;
 document.addEventListener("submit", (event) => {
-  if (sent) return event.preventDefault();
+  if (leaving) return event.preventDefault();
   const asks = event.target.dataset.confirm ?? event.target.querySelector("option[data-confirm]:checked")?.dataset.confirm;
   if (asks && !confirm(asks)) event.preventDefault();
-  if (event.defaultPrevented || event.target.method === "dialog") return;
-  sent = true;
-  setTimeout(() => { sent = false; }, 20000); // loading may have been stopped
+  if (!event.defaultPrevented && event.target.method !== "dialog") leave();
 });
-addEventListener("pageshow", () => { sent = false; });
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || link.hasAttribute("download")) return;
+  if (link.pathname + link.search !== location.pathname + location.search) leave();
+});
 document.addEventListener("click", (event) => {
   const copy = event.target.closest("[data-copy]");
   if (!copy) return;

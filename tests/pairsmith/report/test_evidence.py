@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -315,7 +316,7 @@ def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
 
 def test_a_release_that_is_not_proven_says_so(copy: Path, tmp_path: Path) -> None:
     """`registry add` took a model whose evaluation was not enough evidence, or that was never evaluated, without a
-    word. One sentence names what its evaluation concluded."""
+    word. One sentence names what its evaluation concluded, also with `--json`."""
     project_ = tmp_path / "project"
     project_.mkdir()
     (project_ / "pairsmith.toml").write_text(own_pairs.SPEC, encoding="utf-8")
@@ -329,8 +330,12 @@ def test_a_release_that_is_not_proven_says_so(copy: Path, tmp_path: Path) -> Non
             body.pop("sha256")
             (export / "evidence.json").write_bytes(orjson.dumps({**body, "sha256": _digest(body)}))
         words = ["add", str(export), "--project", str(project_)]
-        ran = CliRunner().invoke(registry.command, words, obj=Invocation(None, Stopping(), NOBODY))
+        answers: list[dict[str, Any]] = []
+        ran = CliRunner().invoke(
+            registry.command, [*words, "--json"], obj=Invocation(answers.append, Stopping(), NOBODY, [])
+        )
         assert ran.exit_code == 0, ran.output
         endings = {"ship": "", None: "it comes without the evidence of an evaluation."}
         expected = endings.get(decision, "its evaluation concluded 'not enough evidence'.")
-        assert (f"v{number + 1} is not proven: {expected}" in " ".join(ran.output.split())) == bool(expected)
+        warnings = [f"v{number + 1} is not proven: {expected}"] if expected else []
+        assert answers[0].get("warnings", []) == warnings

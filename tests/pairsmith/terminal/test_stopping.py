@@ -292,21 +292,26 @@ def test_ctrl_c_for_a_script_is_not_for_what_it_started_in_the_background() -> N
 
 ENDED_PROGRAM = """
 import os, signal
-from pairsmith.terminal.stopping import listening
+from pairsmith.terminal.stopping import end_at_once, listening
 from schemas.temporary_folders import temporary_folder
 
 with listening() as stopping, stopping.polled(), temporary_folder() as folder:
     (folder / "copy.db").touch()
-    print(folder, flush=True)
+    if not (child := os.fork()):
+        end_at_once("nothing")
+    os.waitpid(child, 0)
+    print(folder, folder.exists(), flush=True)
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)
 """
 
 
 def test_the_second_signal_leaves_no_temporary_folder() -> None:
-    """The copy from which a read-only store is read stayed in /tmp, as large as the store, each time."""
+    """The copy from which a read-only store is read stayed in /tmp, as large as the store, each time. A forked process
+    that ends leaves the folders of its parent alone."""
     ended = subprocess.run([sys.executable, "-c", ENDED_PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=250)
-    assert (ended.returncode, Path(ended.stdout.strip()).exists()) == (130, False), ended.stderr
+    folder, was_kept = ended.stdout.split()
+    assert (ended.returncode, was_kept, Path(folder).exists()) == (130, "True", False), ended.stderr
 
 
 IMPORTING_PROGRAM = """

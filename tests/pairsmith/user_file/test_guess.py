@@ -570,6 +570,11 @@ def test_numbers_and_empty_columns_beside_two_texts_say_nothing(tmp_path: Path) 
     rows = "".join(f"{n};Zawiadamia się o przerwie w dostawie nr {n};Nie będzie prądu nr {n};\n" for n in range(9))
     settings = guessed_settings(tmp_path, "a.csv", f"Lp.;Tekst urzędowy;Wersja prosta;Uwagi\n{rows}")
     assert (settings["kind"], settings["input"], settings["output"]) == ("pair", "Tekst urzędowy", "Wersja prosta")
+    remarks = "".join(
+        f"{n};Why was there no power on day {n}?;The caller was rather angry on day {n}\n" for n in range(9)
+    )
+    for remark in ("Remarks", "Note", "Kommentar"):  # are no outputs
+        assert guessed_settings(tmp_path, "b.csv", f"id;question;{remark}\n{remarks}")["kind"] == "input"
 
 
 def test_a_question_needs_its_schema_and_queries_are_no_replies(tmp_path: Path) -> None:
@@ -583,6 +588,8 @@ def test_a_question_needs_its_schema_and_queries_are_no_replies(tmp_path: Path) 
     settings = guessed_settings(tmp_path, "b.json", json.dumps(answered))
     assert (settings["task"], settings["output"]) == ("free", "answer")
     assert "the input is 'question' and 'schema' (10 words per row)" in settings["why"]
+    advised = [{**row, "answer": f"Select Orders from the menu, then the number {row['id']}."} for row in rows]
+    assert guessed_settings(tmp_path, "c.json", json.dumps(advised))["task"] == "reply"
 
 
 def test_texts_inside_objects_can_be_inputs(tmp_path: Path) -> None:

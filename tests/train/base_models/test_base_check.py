@@ -411,7 +411,7 @@ def test_a_new_project_gets_a_base_for_this_machine(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(models, "machine", lambda: CARD_4090)
     for name, more in (("starter", []), ("example", ["--example", "release-notes"])):
         words = [str(tmp_path / name), "--embedded", *more]
-        done = CliRunner().invoke(command, words, obj=Invocation(None, Stopping(), NOBODY), catch_exceptions=False)
+        done = CliRunner().invoke(command, words, obj=Invocation(None, Stopping(), NOBODY, []), catch_exceptions=False)
         assert done.exit_code == 0
     written = (tmp_path / "starter" / "pairsmith.toml").read_text()
     assert 'base = "Qwen/Qwen3-4B-Instruct-2507"' in written
