@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -74,18 +75,23 @@ class Row(NamedTuple):
 
     def verdict(self, keep: bool | None, why: str | Reason = "", score: float | None = None) -> Verdict:
         """The verdict of a step of your own on this row. `why` begins with a code, as in "late: it was sent on
-        Sunday". Raises UsageError for a slot without a pair, or another kind of reason."""
+        Sunday". Raises UsageError for a slot without a pair, another kind of verdict or reason, or a score that is no
+        finite number."""
         if self.pair is None:
             raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
+        given: Any = keep
+        given = given.item() if type(keep).__module__ == "numpy" else given
+        if not (given is None or isinstance(given, int)) or given not in _UNEXPLAINED:
+            raise UsageError(f"a verdict is {keep!r:.80}.", fix="It is True, False or None.")
+        if score is not None and not math.isfinite(score):
+            raise UsageError(f"the score of a verdict is {score}.", fix="It is a finite number, or None.")
         if not isinstance(why, str | Reason):
             raise UsageError(f"the reason of a verdict is {why!r:.80}.", fix='Write a text: "late: sent on Sunday".')
-        reason = (
-            why if isinstance(why, Reason) else Reason.read(why or _UNEXPLAINED[None if keep is None else bool(keep)])
-        )
-        return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
+        reason = why if isinstance(why, Reason) else Reason.read(why or _UNEXPLAINED[given])
+        return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=given, score=score, reason=reason)
 
 
-_UNEXPLAINED = {True: "ok", False: "user", None: "unsure"}  # as of a gate
+_UNEXPLAINED: dict[object, str] = {True: "ok", False: "user", None: "unsure"}  # as of a gate
 
 
 def _excerpt(text: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from curate.gates import GateStep, gates_of
@@ -30,7 +31,7 @@ from curate.similarity.contamination import HeldOut, collect_held_out, repeated_
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
-from schemas.errors import PairsmithError, UsageError, several
+from schemas.errors import PairsmithError, UsageError, several_texts
 from schemas.functions import Identity, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import construct
@@ -205,9 +206,10 @@ def decontaminate(
     from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote for them are
     held out as well. `beside` are texts of seeds without rows, which may share a template with the rows."""
     if isinstance(held_out, Mapping):
-        held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
+        texts = several_texts(held_out.values(), "held_out")
+        held_out = HeldOut(texts, tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
-        texts = tuple(several(held_out, "held_out"))
+        texts = several_texts(held_out, "held_out")
         held_out = HeldOut(texts, tuple(f"held-out text {n}" for n in range(1, len(texts) + 1)), frozenset())
     known = held_out
 
@@ -247,7 +249,7 @@ def best(n: int = 1, *, length_control: bool = False) -> NamedStep:
     step rejects a winner, the next one does not move up. If no earlier step scores, the first `n` in pool order are
     kept.
     """
-    if not hasattr(n, "__index__") or n < 1:
+    if not isinstance(n, int | np.integer) or n < 1:
         raise UsageError(f"best: n must be a whole number of at least 1, not {n!r}.")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -286,7 +288,7 @@ def duplicates(
     A row is flagged if another row has its output for another input (`one_output`, where texts are rewritten), as are
     both of two duplicates with different labels (`two_labels`).
     """
-    if kind not in KINDS or not (hasattr(jaccard, "__float__") and 0 < jaccard <= 1):
+    if kind not in KINDS or not (isinstance(jaccard, int | float | np.number) and 0 < jaccard <= 1):
         fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
         raise UsageError(f"duplicates: jaccard = {jaccard!r}, kind = {kind!r}.", fix=fix)
     same = KINDS[kind]

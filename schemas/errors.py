@@ -32,6 +32,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from numbers import Real
 from typing import Any
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # codes of OSError
@@ -198,6 +199,23 @@ def several(given: Any, name: str, of: str = "texts", one: str = "Write [text]."
         fix = 'Pass one column, list(table["input"]), or two: list(zip(table["input"], table["output"])).'
     what = "one text" if isinstance(given, str) else f"of type {type(given).__name__}"
     raise UsageError(f"{name} is {what}, not a list of {of}.", fix=fix)
+
+
+def several_texts(given: Any, name: str) -> tuple[str, ...]:
+    """`several` texts. Raises UsageError for one that is something else."""
+    texts = tuple(several(given, name))
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            what = "missing" if is_missing(text) else f"of type {type(text).__name__}, not a text"
+            raise UsageError(f"{name}: text {number} is {what}.", fix="Leave it out, or pass a text.")
+    return texts
+
+
+def is_missing(cell: object) -> bool:
+    """Whether a value is what data frames have for an empty cell: None, NaN, or NA and NaT of pandas."""
+    if isinstance(cell, Real):
+        return bool(cell != cell)
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def first_line(error: Exception | None) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import orjson
 from pydantic import BaseModel, Field
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 
 # The escape of an unpaired surrogate in a representation, with what stands before it.
 _SURROGATE = re.compile(r"[^'\"]{0,40}\\ud[89a-f][0-9a-f]{2}")
@@ -46,7 +46,7 @@ def content_id(kind: str, parts: Any) -> str:
     record.
 
     Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict. Raises
-    InputError for a text with half of a surrogate pair.
+    InputError for a text with half of a surrogate pair, UsageError for what JSON cannot hold.
     """
     try:
         body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
@@ -55,7 +55,8 @@ def content_id(kind: str, parts: Any) -> str:
             what = f"half of a surrogate pair is not text: '{half[0]}'."
             fix = 'Remove it: text.encode("utf-8", "ignore").decode().'
             raise InputError(what, why="It cannot be stored or sent to a model.", fix=fix) from None
-        raise
+        what = f"{parts!r:.80} cannot be stored: JSON has texts, numbers, lists, and dicts whose keys are texts."
+        raise UsageError(what) from None
     return hashlib.sha256(body).hexdigest()[:32]
 
 

@@ -199,9 +199,9 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     given = dict(arguments or {})
     if _THINKING in template:
         given.setdefault(_THINKING, False)
-    given |= _other_switches(tokenizer, template, given)
-    constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
+    constants = _constants(given)
     template = template.removeprefix(constants)
+    constants += _other_switches(tokenizer, constants, template, given)
     if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
         template = _SWITCH_OFF + template.removesuffix("\n") + _SWITCHED_OFF
     tokenizer.chat_template = constants + template
@@ -230,19 +230,20 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     return tokenizer
 
 
-def _other_switches(tokenizer: Any, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments besides `given` that switch off thinking, which `template` leaves on."""
-    tokenizer.chat_template = template
+def _other_switches(tokenizer: Any, constants: str, template: str, given: Mapping[str, Any]) -> str:
+    """Further constants, which switch off the thinking that `template` leaves on after those of `given`."""
 
-    def prompt(**argument: Any) -> str:
+    def prompt(constant: str = "") -> str | None:
+        tokenizer.chat_template = constants + constant + template
         try:
-            return _render(tokenizer, _QUESTION, prompt=True, **given, **argument)
+            return _render(tokenizer, _QUESTION, prompt=True)
         except InputError:
-            return plain
+            return None
 
     names = [] if given.get(_THINKING) else [name for name in _OTHER_SWITCHES if name in template and name not in given]
-    plain = _render(tokenizer, _QUESTION, prompt=True, **given) if names else ""
-    return {name: _OTHER_SWITCHES[name] for name in names if prompt(**{name: _OTHER_SWITCHES[name]}) != plain}
+    switches = [_constants({name: _OTHER_SWITCHES[name]}) for name in names]
+    unchanged = {None, prompt()} if names else {None}
+    return "".join(switch for switch in switches if prompt(switch) not in unchanged)
 
 
 def _is_switched_by_text(tokenizer: Any, template: str) -> bool:
@@ -267,10 +268,9 @@ def _prompt_head(tokenizer: Any, prompt: str) -> str:
     return head.rstrip(" ") if head.strip() else ""
 
 
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False, **arguments: Any) -> str:
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
     try:
-        how = {"tokenize": False, "add_generation_prompt": prompt, **arguments}
-        return str(tokenizer.apply_chat_template(list(messages), **how))
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
     except Exception as error:  # a template is third-party code and may raise anything
         what = f"has a chat template that cannot render the conversation: {str(error).rstrip('.')}"
         fix = "Check the order of its turns; otherwise fix the template, or choose another base model."
@@ -291,13 +291,19 @@ def _keeps_system(tokenizer: Any) -> bool:
 
 
 def _keeps_greeting(tokenizer: Any) -> bool:
-    messages = [{"role": "system", "content": _SYSTEM}, {"role": "assistant", "content": _ANSWER}, *_QUESTION]
+    """Whether it is written with and without a system message before it."""
+    system, greeted = {"role": "system", "content": _SYSTEM}, [{"role": "assistant", "content": _ANSWER}, *_QUESTION]
     try:
-        prompt = _render(tokenizer, messages, prompt=True)
+        prompt, alone = (_render(tokenizer, messages, prompt=True) for messages in ([system, *greeted], greeted))
     except InputError:
         return False
     is_in_the_question = f"{_SYSTEM}\n\n{_ANSWER}" in prompt  # `_MERGE_SYSTEM` takes it for one
-    return _SYSTEM in prompt and _ANSWER in prompt and _USER in prompt and not is_in_the_question
+    is_kept = all(text in written for text in (_ANSWER, _USER) for written in (prompt, alone))
+    return _SYSTEM in prompt and is_kept and not is_in_the_question
+
+
+def _constants(given: Mapping[str, Any]) -> str:
+    return "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
 
 
 def _literal(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas import progress_line
 from schemas.blocking import run
-from schemas.errors import UsageError, several
+from schemas.errors import UsageError, is_missing, several
 from schemas.html_table import SHOWN, html_table
 from schemas.money import Cost, total
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
@@ -157,7 +157,7 @@ def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list
                 raise UsageError(f"seed {number} is blank.")
             seed = Seed(kind=next(iter(kinds)), text=seed.strip(), source=f"{_SOURCE}:{number}")
         if not isinstance(seed, Seed):
-            if seed is None or seed != seed:  # NaN: an empty cell in pandas
+            if is_missing(seed):
                 raise UsageError(f"seed {number} is missing.", fix='Leave it out: list(table["text"].dropna()).')
             raise UsageError(
                 f"seed {number} is of type {type(seed).__name__}, neither a text nor a Seed.",

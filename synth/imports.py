@@ -114,8 +114,12 @@ def pairs(
 
 
 def _as_object(number: int, row: object) -> object:
+    """A row as JSON has it. A data frame may have numbers as names, and arrays of numpy where a file has lists."""
     if isinstance(row, Mapping):
-        return dict(row)
+        return {
+            name if isinstance(name, str) else str(name): cell.tolist() if hasattr(cell, "tolist") else cell
+            for name, cell in row.items()
+        }
     if not isinstance(row, tuple | list) or len(row) != 2:
         fix = 'Pass two texts, or a dict: {"input": ..., "output": ...}.'
         raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix=fix)

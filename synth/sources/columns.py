@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import InputError
+from schemas.errors import InputError, is_missing
 from schemas.spec import SeedSource
 from schemas.wording import listed
 from synth.sources.errors import column_hint
@@ -391,7 +390,7 @@ def without_single_lists(cells: Cells) -> Cells:
 
 def plain_text(cell: object) -> str | Fault:
     """The text of a cell that may also be empty, a number, a date or a time."""
-    if cell is None or _is_nan(cell):
+    if is_missing(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
@@ -408,7 +407,7 @@ def check_text(cell: object, of: str = "") -> str | Fault:
         if text[:1].isalnum():
             return text  # the usual case
     part = f" in {of}" if of else ""
-    cell = None if _is_nan(cell) else cell
+    cell = None if is_missing(cell) else cell
     if cell is not None and not isinstance(cell, str):
         value = repr(cell)
         value = value if len(value) <= 40 else f"{value[:40]}..."
@@ -423,8 +422,3 @@ def check_text(cell: object, of: str = "") -> str | Fault:
     if len(text) > MAX_CHARS:
         return Fault("long", f"the text has {len(text):,} characters; the limit is {MAX_CHARS:,}.")
     return text
-
-
-def _is_nan(cell: object) -> bool:
-    """Whether a cell is NaN, which data frames use for an empty cell."""
-    return isinstance(cell, float) and math.isnan(cell)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from decimal import Decimal
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
@@ -115,23 +117,41 @@ def test_settings_are_what_a_notebook_holds(loopback: LoopbackTeacher) -> None:
                 Forward(t, STYLE, exemplars=wrong)  # type: ignore[arg-type]
     numbers = [(best(np.int64(2)), best(2)), (duplicates(np.float32(0.7)), duplicates(0.7))]  # type: ignore[arg-type]
     assert all(one.id == other.id for one, other in numbers)
+    turns = [{"role": "user", "content": "a fox"}, {"role": "assistant", "content": "A red fox."}]
+    (from_parquet,) = pairs_of([{"messages": np.array(turns), 0: "a column without a name"}])
+    (from_list,) = pairs_of([{"messages": turns}])
+    assert from_parquet.id == from_list.id
+    assert (
+        pairs_of([("a", "b"), ("c", pd.NA), (np.float32("nan"), "d")]).problems
+        == pairs_of(  # type: ignore[list-item]
+            [("a", "b"), ("c", None), (None, "d")]  # type: ignore[list-item]
+        ).problems
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: generate(["a fox", float("nan")], shout), r"seed 2 is missing\. Leave it out: .*dropna"),  # type: ignore[list-item]
+        (lambda: generate(["a fox", pd.NA], shout), r"seed 2 is missing\. Leave it out: .*dropna"),  # type: ignore[list-item]
+        (lambda: generate([np.array(["a", "b"])], shout), r"seed 1 is of type ndarray"),  # type: ignore[list-item]
+        (lambda: decontaminate(["a fox", None]), "held_out: text 2 is missing"),  # type: ignore[list-item]
+        (lambda: decontaminate({"s1": 3}), "held_out: text 1 is of type int"),  # type: ignore[dict-item]
+        (lambda: best(np.array([1])), "best: n must be"),  # type: ignore[arg-type]
+        (lambda: duplicates(Decimal("0.7")), "duplicates: jaccard = "),  # type: ignore[arg-type]
+        (lambda: named(shout, "mine", {"a": {1}}), r"\['mine', .* cannot be stored: JSON has"),
         (lambda: pairs_of([SimpleNamespace(input="a", output="b")]), r"pair 1 is .* Pass two texts, or a dict"),  # type: ignore[list-item]
         (lambda: pairs_of({"train": []}), r"rows is of type dict, .* such as rows\['train'\]"),  # type: ignore[arg-type]
         (lambda: pairs_of({"a fox": "A red fox."}), r"rows is of type dict, not a list of pairs\.\Z"),  # type: ignore[arg-type]
         (lambda: teacher("http://localhost:1", api_key="sk-1").__enter__(), "takes no key.*key_env"),
     ],
-    ids=["nan", "object", "dict", "texts", "key"],
+    ids=["nan", "na", "array", "none", "number", "array n", "decimal", "set", "object", "dict", "texts", "key"],
 )
 def test_what_a_notebook_holds_is_refused_with_what_to_pass(
     call: Any, words: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """An empty cell of pandas was "of type float", an object of one's own "a JSON SimpleNamespace"."""
+    """An empty cell of pandas was "of type float", an object of one's own "a JSON SimpleNamespace"; the others were
+    errors inside."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as refused:
         call()
@@ -375,6 +395,16 @@ def test_a_step_may_be_a_plain_function_and_must_yield_verdicts() -> None:
     for wrong in (lambda pool: 3, lambda pool: [True]):
         with pytest.raises(UsageError, match=r"the step mine returned (3|True), which is not a verdict"):
             curate(ROWS, [named(wrong, "mine")], progress=False)
+
+
+def test_a_verdict_is_true_false_or_none() -> None:
+    """ "no" was a rejection whose reason was ok, and the place of a score that is no number was left to chance."""
+
+    (row,) = curate([ROWS[0]], [], progress=False).rows()
+    for keep, score in (("no", None), (pd.NA, None), (2, None), (True, float("nan"))):
+        with pytest.raises(UsageError, match="verdict is "):
+            row.verdict(keep, score=score)  # type: ignore[arg-type]
+    assert [str(row.verdict(keep).reason) for keep in (np.True_, 0, None)] == ["ok", "user", "unsure"]  # type: ignore[arg-type]
 
 
 def long_enough(pair: Pair) -> bool:

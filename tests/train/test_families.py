@@ -155,6 +155,11 @@ def test_thinking_that_another_argument_switches_is_off(argument: str, off: str,
     assert Chat(tokenizer).prompt(ASKED).endswith("<think></think>")
     settled = tokenizer.chat_template
     assert Chat(tokenizer).tokenizer.chat_template == settled
+    for other in ({"zeta": 1}, {"a": 1, "prompt": "x"}):  # before and after it, and a name that is one of ours
+        tokenizer.chat_template = template
+        settled = Chat(tokenizer, other).tokenizer.chat_template
+        assert Chat(tokenizer, other).tokenizer.chat_template == settled
+        assert Chat(tokenizer).prompt(ASKED).endswith("<think></think>")
     for arguments in ({argument: on}, {"enable_thinking": True}):
         tokenizer.chat_template = template
         assert Chat(tokenizer, arguments).prompt(ASKED).endswith("assistant\n")
@@ -250,6 +255,15 @@ def test_a_greeting_before_the_first_question_is_kept(family: Family) -> None:
     assert "Rewrite it." in prompt  # some templates write it before the last question
     assert -1 < prompt.find("Good day!") < prompt.find(ASKED[1]["content"])
     assert Chat(chat.tokenizer).tokenizer.chat_template == settled
+
+
+def test_a_greeting_is_kept_without_a_system_message_too() -> None:
+    """Of a template that refuses it only there, every such chat without a system message was refused in training."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    refused = "{% if messages[0].role == 'assistant' %}{{ raise_exception('no') }}{% endif %}"
+    tokenizer.chat_template = refused + _TURNS.replace("HEAD", "''") + _ASKING
+    prompt = Chat(tokenizer).prompt([{"role": "assistant", "content": "Good day!"}, ASKED[1]])
+    assert -1 < prompt.find("Good day!") < prompt.find(ASKED[1]["content"])
 
 
 def test_of_several_templates_the_default_is_used() -> None:
