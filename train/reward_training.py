@@ -44,7 +44,7 @@ from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.temporary_folders import temporary_folder
 from schemas.wording import counted
-from train.base_models.base_model import Base, compute_dtype, longest_row
+from train.base_models.base_model import Base, compute_dtype, load_chat, longest_row
 from train.evaluation.intervals import ALONE, Interval, difference, share
 from train.quiet import quiet
 
@@ -255,8 +255,9 @@ def _reward_id(
     return content_id("reward", [VERSION, pairs, own, rules, *recipe, settings.max_length, settings.seed])
 
 
-def _load_scoring_model(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:
-    """The base with a single-output head; it uses the same padding token in training and later."""
+def _load_scoring_model(base: Base, settings: TrainSettings, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:
+    """The base with a single-output head; it uses the same padding token in training and later, that of `tokenizer` or
+    the end of a text or turn."""
     from transformers import AutoModelForSequenceClassification
 
     with quiet("transformers.modeling_utils"):  # reports that the new head has no stored weights
@@ -264,7 +265,7 @@ def _load_scoring_model(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool)
             base.folder, num_labels=1, dtype=dtype, device_map={"": 0} if on_gpu else None, trust_remote_code=False
         )
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token or load_chat(base, settings.template_arguments).turn_token
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
     return model
 
@@ -296,7 +297,7 @@ def _fit(
     lora = {"r": settings.r, "lora_alpha": settings.alpha}
     with quiet(), temporary_folder() as scratch:
         trainer = RewardTrainer(
-            model=_load_scoring_model(base, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
+            model=_load_scoring_model(base, settings, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
             args=RewardConfig(
                 output_dir=str(scratch),
                 per_device_train_batch_size=settings.batch,

@@ -103,7 +103,14 @@ def test_a_fit_ended_by_ctrl_c_says_that_it_starts_over(base: Base, tmp_path: Pa
 
 
 def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_path: Path) -> None:
-    """If the better answer is always longer, length alone is always right: the model is no gain."""
+    """If the better answer is always longer, length alone is always right: the model is no gain. The tokenizer needs
+    neither an end token nor one for padding, as for an adapter; without both this ended inside the trainer."""
+    folder = tmp_path / "endless"
+    shutil.copytree(base.folder, folder)
+    endless = tiny.tokenizer(pad=None)
+    endless.eos_token = None
+    endless.save_pretrained(folder)
+    base = Base("endless", folder, hash_model(folder))
     result = train_reward(preferred(80, ("ban", "ban"), longer=4), base, project(tmp_path, epochs=1), tmp_path / "out")
     assert result.length_only.estimate == 1.0
     assert result.length_rule == "longer"
