@@ -132,11 +132,8 @@ def changed_quantity(
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )
-        if (
-            len(there) == 1
-            and (other := numbered[min(there)])[0].isdisjoint(forms)
-            and not _half_apart(forms, other[0])
-        ):
+        other = numbered[min(there)] if len(there) == 1 else None
+        if other and other[0].isdisjoint(forms) and (input_language == language or not _half_apart(forms, other[0])):
             return written, other[2]
     return None
 
