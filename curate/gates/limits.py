@@ -63,9 +63,10 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None, 
     compared = translated and not (excepted and says(input_lang, "forbidden", before))
     if compared and (denied := _lost_denial_of_sentence(before, after, input_lang, language)):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
-    if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
+    plain = _without_idioms(after, language)
+    if added := _added_denial(given, plain, input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
-    if not translated and (reason := unstated_reason(before, after, fold(style), language)):
+    if not translated and (reason := unstated_reason(before, plain, fold(style), language)):
         return rejected("unstated_reason", f"the input gives no reason, the output says {quote(reason)}")
     return passed("denials, limits and questions are kept")
 
@@ -305,7 +306,7 @@ def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
 
 
 def _without_idioms(text: str, language: str) -> str:
-    """Remove idioms that only look like denials: no doubt, last but not least."""
+    """Remove idioms that only look like denials or reasons: no doubt, last but not least, due to arrive."""
     return list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
 
 

@@ -75,9 +75,23 @@ def contradicting_words(before: str, after: str, source_language: str, language:
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))
         may = frozenset().union(*(one for _, one in after_words))
-        if meant and means and frozenset().union(*(one for _, one in before_words)).isdisjoint(may):
+        apart = frozenset().union(*(one for _, one in before_words)).isdisjoint(may)
+        if meant and means and apart and not _is_remedy(meant, before, after, source_language, language):
             return before_words[0][0], after_words[0][0]
     return None
+
+
+def _is_remedy(fault: frozenset[str], before: str, after: str, source_language: str, language: str) -> bool:
+    """Whether `after` asks to end a fault that `before` only states: `too loud`, `please be quiet`."""
+    return (
+        fault <= lexicon("any").words("remedied")
+        and _is_request(after, language)
+        and not _is_request(before, source_language)
+    )
+
+
+def _is_request(text: str, language: str) -> bool:
+    return any(says(language, name, fold(text)) for name in ("asks", "begs"))
 
 
 def _are_denied(meant: list[tuple[str, frozenset[str]]], text: str, language: str) -> bool:

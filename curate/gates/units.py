@@ -132,11 +132,15 @@ def changed_quantity(
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )
-        # Another language may write the rest of a fraction as a word behind the unit: 1.5 cups, 1カップ半.
-        whole = {form.partition(".")[0] for form in forms if "." in form and input_language != language}
-        if len(there) == 1 and (other := numbered[min(there)])[0].isdisjoint(forms | whole):
+        other = numbered[min(there)] if len(there) == 1 else None
+        if other and other[0].isdisjoint(forms) and (input_language == language or not _half_apart(forms, other[0])):
             return written, other[2]
     return None
+
+
+def _half_apart(forms: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether a half may be behind the unit of one of two numbers: `1.5 kilos`, `1 kilo y medio`."""
+    return any(abs(float(one) - float(other)) == 0.5 for one in forms for other in others)
 
 
 _JOINED = re.compile(r"\d{5},\d(?!\d)")  # a comma without a space joins two numbers: `code 48291,5 minutes`
