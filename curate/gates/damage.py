@@ -16,12 +16,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.last_line import judge_last_line
 from curate.gates.phrases import fragment, says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.unfinished import (
-    broken_code_end,
-    missing_last_item,
-    numbering_gap,
-    unbalanced,
-)
+from curate.gates.unfinished import broken_code_end, missing_last_item, numbering_gap, unbalanced
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsmith.user_file.chats import CHATS, chats_in, refuse_exports
-from pairsmith.user_file.columns import (
-    LOOKED_AT,
-    columns_in,
-    first_rows,
-)
+from pairsmith.user_file.columns import LOOKED_AT, columns_in, first_rows
 from pairsmith.user_file.doubts import (
     are_turns_as_text,
     doubts_about,
@@ -26,21 +22,12 @@ from pairsmith.user_file.doubts import (
 from pairsmith.user_file.guess_table import Guess, guess_table, not_read
 from pairsmith.user_file.languages import hint_of_languages
 from pairsmith.user_file.record_schema import choices_in, schema_of, with_choices
-from pairsmith.user_file.roles import (
-    is_answered,
-)
+from pairsmith.user_file.roles import is_answered
 from schemas.errors import InputError
 from schemas.labels import distinct_labels
 from schemas.records import Seed
 from schemas.spec import SeedSource
-from synth.sources.columns import (
-    PREFERENCES,
-    Fault,
-    SeedProblem,
-    check_columns,
-    find_rejected_column,
-    plain_text,
-)
+from synth.sources.columns import PREFERENCES, Fault, SeedProblem, check_columns, find_rejected_column, plain_text
 from synth.sources.rows import read_column_names
 from synth.sources.seeds import read_seeds
 from synth.sources.turns import exchange

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pairsmith.user_file.chats import refuse_single_messages
-from pairsmith.user_file.columns import (
-    TEXT_WORDS,
-    Column,
-    find_group,
-    inner_columns,
-    labels_of,
-    paths_in,
-    size_of,
-)
+from pairsmith.user_file.columns import TEXT_WORDS, Column, find_group, inner_columns, labels_of, paths_in, size_of
 from pairsmith.user_file.doubts import (
     hint_of_rivals,
     hint_of_unanswered,
@@ -50,10 +42,7 @@ from schemas.labels import distinct_labels
 from schemas.records import Json
 from schemas.spec.task import RESERVED
 from schemas.wording import listed
-from synth.sources.columns import (
-    quote_column_names,
-    unpaired,
-)
+from synth.sources.columns import quote_column_names, unpaired
 from synth.sources.turns import parse_role
 
 _TRANSLATION = "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"

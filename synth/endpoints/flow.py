@@ -151,8 +151,8 @@ class Flow:
                 tries.waits += 1
                 wait_s = self._others_free_in(sending.host, tokens)
             else:
-                open_ = self.first.limit(tries.prompt, self.concurrency)
-                wait_s = await self.retrying.wait_s(failure, tries, control, self.hosts, open_, self.say)
+                most_open = self.first.limit(tries.prompt, self.concurrency)
+                wait_s = await self.retrying.wait_s(failure, tries, control, self.hosts, most_open, self.say)
             await self._pause(wait_s, failure, tries)
             self.retries_by_kind[failure.word] += 1
             sending = None

@@ -87,15 +87,15 @@ class RetryPolicy:
         tries: RetryState,
         control: Control | None,
         hosts: Sequence[TeacherHost],
-        open_: int,
+        most_open: int,
         say: Say,
     ) -> float:
         """How long to wait until the request is sent again, now that `tries.host` has not answered it.
 
-        `hosts` are all addresses of the teacher, and `open_` is how many requests of this prompt may be open. Without a
-        `control`, this is the control. `say` gets what a person should know of the server. Raises the error that the
-        failure amounts to if the request is not sent again: `failure` itself if it has used up its retries, the verdict
-        of an UnconfirmedError, Unreachable, or TeacherError for a wait of more than ten minutes.
+        `hosts` are all addresses of the teacher, and `most_open` is how many requests of this prompt may be open.
+        Without a `control`, this is the control. `say` gets what a person should know of the server. Raises the error
+        that the failure amounts to if the request is not sent again: `failure` itself if it has used up its retries,
+        the verdict of an UnconfirmedError, Unreachable, or TeacherError for a wait of more than ten minutes.
         """
         assert tries.host is not None
         where, before = tries.host.url, tries.looked_at
@@ -109,7 +109,7 @@ class RetryPolicy:
         has_hung = isinstance(failure, TimedOutError) and self._answered_at < tries.failed_at
         is_brief = self._answered_at > 0 and tries.looked_at - tries.failed_at < self._outage_s
         long_silent = silent_s >= MAX_RETRY_AFTER_S and is_cheap(failure)
-        many = self._given_up_in_a_row >= max(10, open_)
+        many = self._given_up_in_a_row >= max(10, most_open)
         many |= has_hung and len(self.failing) >= min(_TIMED_OUT, self._concurrency)
         gone = (long_silent or (is_last and many)) and not await self._is_answering(control)
         if gone and not (has_hung and is_brief):
