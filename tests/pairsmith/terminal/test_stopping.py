@@ -321,7 +321,6 @@ from pairsmith.terminal.stopping import listening
 with listening():
     try:
         import interrupted
-        print("imported")
         time.sleep(100)
     except KeyboardInterrupt:
         print("stopped")
@@ -331,7 +330,7 @@ with listening():
 def test_an_import_is_not_interrupted(tmp_path: Path) -> None:
     """Ctrl-C while orjson was being imported ended the process with a segmentation fault. It counts once the module is
     there."""
-    module = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1)"
+    module = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1); print('imported')"
     (tmp_path / "interrupted.py").write_text(module)
     command = [sys.executable, "-c", IMPORTING_PROGRAM]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
