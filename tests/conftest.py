@@ -306,7 +306,7 @@ def _do_not_wait_for_the_disk() -> Iterator[None]:
 def _keep_tables() -> Iterator[None]:
     """The gates' tables and the identifier of languages stay loaded, which takes a second: `generate` frees them while
     it waits for a teacher, and each use of a user's file frees the identifier unless the gates have loaded it."""
-    from curate.gates.language import shared_identifier
+    from curate.gates.identification import shared_identifier
     from pairsmith.stages import generate
 
     shared_identifier()

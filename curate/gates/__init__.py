@@ -31,11 +31,13 @@ from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
+from curate.gates.identification import check_language, is_known
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, run_gate
-from curate.gates.language import check_language, is_known, language, mixed_language
+from curate.gates.language import language
 from curate.gates.limits import limits
+from curate.gates.mixed_language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.noted_facts import kept_facts
 from curate.gates.patterns import must, must_not

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from curate.gates.folding import fold
+from curate.gates.identification import identified
 from curate.gates.judgement import quote
-from curate.gates.language import identified
 from curate.gates.phrases import is_listed, says, words_of
 from curate.gates.words import words
 

@@ -21,7 +21,7 @@ def detect_language(texts: Sequence[str], otherwise: str = "en") -> str:
     sample = " ".join(texts)[:_SAMPLE]
     if len(sample.encode()) < _LEAST:
         return otherwise
-    from curate.gates.language import relatives
+    from curate.gates.identification import relatives
 
     ranked = dict(_identifier().rank(sample))
     code = str(next(iter(ranked)))
@@ -31,7 +31,7 @@ def detect_language(texts: Sequence[str], otherwise: str = "en") -> str:
 
 def hint_of_languages(texts: Sequence[str]) -> list[str]:
     """That texts are in several languages, of which a project has one."""
-    from curate.gates.language import relatives
+    from curate.gates.identification import relatives
 
     long = [text for text in texts if len(text.encode()) >= _LEAST_OF_TEXT]
     examined = long[:: max(1, len(long) // _TEXTS)]
@@ -56,7 +56,7 @@ def hint_of_languages(texts: Sequence[str]) -> list[str]:
 def _identifier() -> LanguageIdentifier:
     """The identifier that the gates use, if this process has loaded it; otherwise one that is freed after use, because
     it would take 70 MB as long as a server runs. Loading takes a third of a second."""
-    from curate.gates.language import shared_identifier
+    from curate.gates.identification import shared_identifier
 
     is_loaded = shared_identifier.cache_info().currsize > 0
     identifier: LanguageIdentifier = shared_identifier() if is_loaded else shared_identifier.__wrapped__()

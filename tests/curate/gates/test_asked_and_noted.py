@@ -20,9 +20,9 @@ from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.facts import swapped
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.language import mixed_language
 from curate.gates.limits import limits
 from curate.gates.making import change_note, labelled_answer, restated_style
+from curate.gates.mixed_language import mixed_language
 from curate.gates.noted_facts import kept_facts
 from curate.gates.placeholder import placeholder
 from curate.gates.translations import translated

@@ -484,8 +484,8 @@ def test_a_pattern_name_used_twice_is_refused() -> None:
 
 def test_every_language_listed_as_known_is_a_label_of_the_model() -> None:
     """`is_known` answers for common languages without loading the model, so the model must know each of them."""
-    gate = import_module("curate.gates.language")
-    assert {*gate._WRITTEN.split()} <= {*gate.shared_identifier().labels}
+    gate = import_module("curate.gates.identification")
+    assert {*gate.WRITTEN.split()} <= {*gate.shared_identifier().labels}
     assert gate.is_known("en")
     assert gate.is_known("rw")
     assert not gate.is_known("xx")

@@ -20,8 +20,9 @@ from curate.gates.facts import swapped
 from curate.gates.foreign_letters import foreign_spelling
 from curate.gates.form import echo, repetition
 from curate.gates.instructed import instructed
-from curate.gates.language import language, mixed_language
+from curate.gates.language import language
 from curate.gates.making import empty_statement
+from curate.gates.mixed_language import mixed_language
 from curate.gates.phrases import FOLDER, lexicon, phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.records import is_computed, miscounted_field

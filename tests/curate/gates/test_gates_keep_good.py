@@ -14,7 +14,7 @@ from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import invented, swapped
 from curate.gates.folding import fold, unaccented
 from curate.gates.form import length
-from curate.gates.language import _WRITTEN
+from curate.gates.identification import WRITTEN
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, misspelt
 from curate.gates.number_words import has_number_words, single_word_numbers, spelt_out_values
@@ -28,7 +28,7 @@ from tests.curate.gates.test_gate_rates import outcome_of
 from tests.curate.tiny import pair
 
 
-@pytest.mark.parametrize("language", sorted(_WRITTEN.split()))
+@pytest.mark.parametrize("language", sorted(WRITTEN.split()))
 def test_number_words_of_every_language_are_read_without_a_crash(language: str) -> None:
     """The number words of every written language are read, also where the CLDR data ends (Tamil ordinals at 20)."""
     assert isinstance(spelt_out_values("21", language), set)

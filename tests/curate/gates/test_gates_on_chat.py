@@ -10,7 +10,7 @@ from curate.gates.chat import preamble, thinking
 from curate.gates.contacts import contacts
 from curate.gates.damage import cut, encoding
 from curate.gates.facts import swapped
-from curate.gates.language import mixed_language
+from curate.gates.mixed_language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.placeholder import placeholder
 from curate.gates.translations import translated

@@ -10,7 +10,7 @@ from curate.gates import swapped
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
-from curate.gates.language import mixed_language
+from curate.gates.mixed_language import mixed_language
 from curate.gates.names import other_addressee
 from curate.gates.number_words import invented_weekday
 from tests.curate.tiny import pair

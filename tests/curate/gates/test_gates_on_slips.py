@@ -13,8 +13,8 @@ from curate.gates.dates import find_days, swapped_date
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
-from curate.gates.language import mixed_language
 from curate.gates.limits import limits
+from curate.gates.mixed_language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.number_words import words_to_digits
 from curate.gates.placeholder import placeholder

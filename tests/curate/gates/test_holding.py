@@ -15,7 +15,7 @@ from curate.gates.coverage import max_share_in_two_parts, roots, share
 from curate.gates.facts import _TOKEN, _clauses, _token_of
 from curate.gates.folding import fold
 from curate.gates.frames import FrameMatch, _frames, _matched_text, _parts_at, match_frame
-from curate.gates.language import _SEGMENTS
+from curate.gates.mixed_language import _SENTENCES
 from curate.gates.names import _CAPITAL, _may_have_title, _names_inside, _titled
 from curate.gates.number_forms import with_decimal_fractions
 from curate.gates.number_words import _dates, _may_name_month, _number_table, _spelt, spelt_out_values, words_to_digits
@@ -237,7 +237,7 @@ def test_sentences_are_split_after_stops_and_at_line_ends() -> None:
     cut = re.compile("(?<=[.!?…。\uff01\uff1f।؟])\\s*|\\n+")
     for row in ROWS:
         for text in (row["input"], row["output"], "\n " + row["output"].replace(". ", ".\n\n ")):
-            sentences = [marked or bare for marked, bare in _SEGMENTS.findall(text)]
+            sentences = [marked or bare for marked, bare in _SENTENCES.findall(text)]
             assert sentences == [part for part in cut.split(text) if part], text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curate.gates import Judgement, judge_text
-from curate.gates.language import mixed_language
+from curate.gates.mixed_language import mixed_language
 from tests.curate.gates.test_gate_rates import Row, steps_of
 from tests.curate.tiny import pair
 
