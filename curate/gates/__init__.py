@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from curate.gate_versions import VERSIONS
 from curate.gates.answers import YEAR, generated_input, label, values
-from curate.gates.chat import answered, injection, preamble, thinking, toxic
+from curate.gates.chat import answered, injection, thinking, toxic
 from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
@@ -44,6 +44,7 @@ from curate.gates.patterns import must, must_not
 from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
+from curate.gates.preamble import preamble
 from curate.gates.scripts import in_one_script, in_simplified, table_code
 from curate.gates.shared_facts import beside_shared, imported_outputs, shared_facts, without_shared_end
 from curate.gates.style_facts import beside_conversation, beside_style

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from curate.gates import Judgement, free_tables, gates_for, judge, judge_text
-from curate.gates.chat import answered, preamble
+from curate.gates.chat import answered
 from curate.gates.content import lost_content, quotations
 from curate.gates.damage import encoding
 from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
 from curate.gates.phrases import lexicon, phrases
+from curate.gates.preamble import preamble
 from schemas.errors import SpecError
 from schemas.kinds import with_defaults
 from schemas.records import Generated, Imported, Pair, Sampling

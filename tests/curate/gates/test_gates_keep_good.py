@@ -7,7 +7,7 @@ import pytest
 
 from curate.gates.answers import values
 from curate.gates.asked_length import _lengths
-from curate.gates.chat import preamble, thinking
+from curate.gates.chat import thinking
 from curate.gates.content import lost_content
 from curate.gates.damage import cut, encoding
 from curate.gates.doubted_labels import doubt_about_label
@@ -20,6 +20,7 @@ from curate.gates.names import invented_name, misspelt
 from curate.gates.number_words import has_number_words, single_word_numbers, spelt_out_values
 from curate.gates.opposites import contradicting_words
 from curate.gates.placeholder import placeholder
+from curate.gates.preamble import preamble
 from curate.gates.promises import invented_promise, unstated_reason
 from curate.gates.scripts import in_latin, in_same_script
 from curate.gates.words import words

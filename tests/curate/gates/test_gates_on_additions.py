@@ -8,7 +8,7 @@ import json
 import pytest
 
 from curate.gates.answers import values
-from curate.gates.chat import preamble, thinking
+from curate.gates.chat import thinking
 from curate.gates.contacts import contacts
 from curate.gates.damage import broken_json, cut, encoding
 from curate.gates.facts import invented, swapped
@@ -19,6 +19,7 @@ from curate.gates.language import language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
 from curate.gates.noted_facts import kept_facts
+from curate.gates.preamble import preamble
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from tests.curate.tiny import pair

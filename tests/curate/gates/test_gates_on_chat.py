@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-from curate.gates.chat import preamble, thinking
+from curate.gates.chat import thinking
 from curate.gates.contacts import contacts
 from curate.gates.damage import cut, encoding
 from curate.gates.facts import swapped
 from curate.gates.mixed_language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.placeholder import placeholder
+from curate.gates.preamble import preamble
 from curate.gates.translations import translated
 from tests.curate.tiny import pair
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from curate.gates.answers import values
-from curate.gates.chat import preamble, toxic
+from curate.gates.chat import toxic
 from curate.gates.damage import broken_json, cut, encoding
 from curate.gates.dates import find_days, swapped_date
 from curate.gates.facts import invented, swapped
@@ -18,6 +18,7 @@ from curate.gates.mixed_language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.number_words import words_to_digits
 from curate.gates.placeholder import placeholder
+from curate.gates.preamble import preamble
 from curate.gates.translations import translated
 from tests.curate.tiny import pair
 

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.gates import free_tables, gates_for, judge_text
-from curate.gates.chat import answered, preamble, thinking
+from curate.gates.chat import answered, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases, says, sections
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
+from curate.gates.preamble import preamble
 from curate.gates.records import unfilled_field
 from schemas.spec import GateSettings, TaskSettings
 from tests.curate.tiny import pair
