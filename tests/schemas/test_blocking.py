@@ -79,8 +79,8 @@ def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
     ended = list[str]()
 
     async def computing() -> None:
-        threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
         try:
+            threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
             for _ in range(2_000_000_000):
                 pass
             ended.append("computed")

@@ -11,7 +11,8 @@ from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith.conftest import answer
-from tests.serve.conftest import ended, write_project
+from tests.serve.conftest import ended, job_that, write_project
+from tests.serve.test_jobs import count_pairs
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 SUBJECTS = tuple(f"a lamp of kind {n}" for n in range(120))
@@ -29,7 +30,8 @@ def test_job_of_a_deleted_project_is_stopped(workspace: Workspace) -> None:
     async def scene(teacher: LoopbackTeacher, folder: Path) -> None:
         async with jobs.serving():
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
-            await asyncio.to_thread(teacher.wait_for, 8)  # the answers to the first four have arrived
+            # Until the answers to the first four are stored, after which nothing is written for five seconds.
+            await job_that(jobs, job.id, lambda _: len(teacher.asked) >= 8 and count_pairs(workspace, "tiny") >= 8)
             shutil.copytree(folder, kept)
             shutil.rmtree(folder)
             other = await asyncio.to_thread(jobs.start, "other", "generate", JobOptions(), "ann")

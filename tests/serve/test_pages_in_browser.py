@@ -153,12 +153,12 @@ def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any
     playwright.expect(page.locator("#drawer")).to_contain_text("edit by local")
     _press(page, "Escape")
     playwright.expect(page.locator("#drawer")).to_have_count(0)
+    page.wait_for_load_state()  # until then neither the rows nor the mark are there
     rows = "[...document.querySelectorAll('.rows tbody tr')].findIndex(row => row.matches('.at'))"
     closed = page.evaluate(rows)
     _press(page, "j")
     assert page.evaluate(rows) == closed + 1 > 0, "it continues at the row that was closed"
-    _press(page, "g")
-    _press(page, "u")
+    page.keyboard.type("gu")  # in one request, because the second key counts for 1.5 s
     playwright.expect(page).to_have_url(re.compile("/run$"))
     _press(page, "Shift+?")
     playwright.expect(page.get_by_role("dialog")).to_be_visible()
@@ -177,23 +177,29 @@ def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, w
     playwright.expect(page.locator("#drawer-title")).to_be_in_viewport()
     playwright.expect(page.get_by_role("button", name="Accept")).to_be_in_viewport()
     assert page.locator("#drawer .from").inner_text() == "first line\nlast line"
-    page.keyboard.press("a")
-    page.keyboard.press("r")  # before the next page is there: it is not another answer to this row
+    _press_before_the_next_page(page, "a", "r")  # the second key is not another answer to this row
     playwright.expect(page.locator("#drawer .done")).to_be_in_viewport()
     assert "reject by local" not in page.locator("#drawer").inner_text()
-    _slow_down(page)
     for keys in (("j", "Enter", "r"), ("Escape", "r")):  # nor to one that is being left for another or closed
-        with page.expect_navigation():
-            for key in keys:
-                page.keyboard.press(key)
+        _press_before_the_next_page(page, *keys)
     playwright.expect(page.locator("#drawer")).to_have_count(0)
     assert page.get_by_text("answered").count() == 1
     page.close()
 
 
-def _slow_down(page: Any) -> None:
-    speed = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
-    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", speed)
+def _press_before_the_next_page(page: Any, *keys: str) -> None:
+    """Press keys of which the last but one requests a page, which arrives only after the last, and wait for it."""
+    held: list[Any] = []
+    page.wait_for_load_state()
+    page.route("**", lambda route: held.append(route))
+    for key in keys:
+        page.keyboard.press(key)
+    while not held:
+        page.wait_for_timeout(10)  # in which Playwright calls the function above
+    with page.expect_navigation():
+        for route in held:
+            route.continue_()
+        page.unroute("**")
 
 
 def test_pages_work_without_javascript(site: Site, browser: Any) -> None:

@@ -252,7 +252,7 @@ def test_a_page_does_not_wait_for_very_many_rows(
         assert not view.is_ready("many")
         assert not view.is_ready("many")
         ((thread, receipts),) = view._updating.values()
-    thread.join(30)
+    thread.join(120)
     view._synced.clear()  # rows were added meanwhile
     assert view.is_ready("many")
     assert view.page("many").total == ROWS
@@ -260,7 +260,7 @@ def test_a_page_does_not_wait_for_very_many_rows(
     view._updating["many"] = (thread, receipts - 1)  # as after another curation
     with view._locks["many"]:
         assert not view.is_ready("many")
-    view._updating["many"][0].join(30)
+    view._updating["many"][0].join(120)
 
 
 def test_failure_beside_the_pages_is_logged_and_shown_by_the_next_page(
@@ -273,7 +273,7 @@ def test_failure_beside_the_pages_is_logged_and_shown_by_the_next_page(
     monkeypatch.setattr(rows_view, "_MANY", 1)
     try:
         view.is_ready("many")
-        view._updating["many"][0].join(30)
+        view._updating["many"][0].join(120)
         assert view.is_ready("many")
         with pytest.raises(FileExistsError):
             view.page("many")
@@ -294,7 +294,7 @@ def test_view_of_a_deleted_project_is_not_written_again(
 
     def slow(*of: Any) -> None:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         real(*of)
 
     monkeypatch.setattr(rows_view, "update_view", slow)
@@ -302,11 +302,11 @@ def test_view_of_a_deleted_project_is_not_written_again(
     monkeypatch.setattr(rows_view, "_WAIT_S", 0.0)
     view._synced.clear()
     assert not view.is_ready("new")
-    assert begun.wait(30)
+    assert begun.wait(120)
     updating = view._updating["new"][0]
     deleting = threading.Thread(target=view.forget, args=("new",))
     deleting.start()
     go_on.set()
-    updating.join(30)
-    deleting.join(30)
+    updating.join(120)
+    deleting.join(120)
     assert list((workspace.serve / "views").glob("new.db*")) == []

@@ -85,10 +85,10 @@ def test_browser_goes_back_to_a_refused_form(site: Site, browser: Any, script: b
 
     page.goto("/p/kites/setup")
     cap = page.get_by_label("Project cap")
-    for sum_, heading in (("lots", "spending has no cap"), ("5", "capped at $5.00")):
+    for sum_, place, words in (("lots", "#cap .problem", "lots"), ("5", "h1", "capped at $5.00")):
         cap.fill(sum_)
         page.get_by_role("button", name="Save cap").click()
-        playwright.expect(page.locator("h1")).to_contain_text(heading)
+        playwright.expect(page.locator(place)).to_contain_text(words)
     page.go_back()
     playwright.expect(page.locator("#cap .problem")).to_be_visible()
     playwright.expect(cap).to_have_value("5")  # as it was left

@@ -92,6 +92,7 @@ class User:
     def expect_text(self, words: str | re.Pattern[str], where: str = "h1") -> None:
         """Wait until the text is shown there."""
         playwright.expect(self.page.locator(where)).to_contain_text(words, timeout=_WAIT_MS)
+        self.page.wait_for_load_state()  # the rest of a page may come after its heading
 
     def expect_count(self, where: str, number: int) -> None:
         playwright.expect(self.page.locator(where)).to_have_count(number, timeout=_WAIT_MS)

@@ -38,6 +38,7 @@ class EngineProcess:
             "ARGILLA_DATABASE_URL": url,
             "ARGILLA_SEARCH_ENGINE": "pairsmith-sql",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TMPDIR": str(home),  # each process leaves 14 MB there
         }
         self.python, self.home = python, home
         self.run(SIDE / "serve.py", "migrate")

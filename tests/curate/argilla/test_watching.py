@@ -37,7 +37,7 @@ def test_watching_reads_the_rows_only_after_an_answer(tmp_path: Path) -> None:
             return sum(path.endswith("/records") for _, path in server.requests)
 
         def wait_for(until: Callable[[], bool]) -> None:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not until():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -53,4 +53,4 @@ def test_watching_reads_the_rows_only_after_an_answer(tmp_path: Path) -> None:
             assert readings() == 2
             server.refuses = "{}"
             with pytest.raises(ReviewError):
-                watching.result(30)
+                watching.result(120)

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,18 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def _last_frame(stream: Terminal) -> str:
+    """The live line as it was painted last."""
+    return stream.getvalue().rpartition("\x1b[2K")[2]
+
+
+def _wait_until(holds: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_rates_count_from_the_first_report() -> None:
@@ -123,12 +135,10 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.02)
     stream = io.StringIO()
     with shown(silent=False, stream=stream) as report:
+        began_s = time.monotonic()
         report("certify", {"message": "calibrating"})
-        assert stream.getvalue() == ""
-        for _ in range(1_000):
-            if stream.getvalue():
-                break
-            time.sleep(0.01)
+        assert stream.getvalue() == "" or time.monotonic() - began_s >= 0.02
+        _wait_until(stream.getvalue)
         assert stream.getvalue() == "certify   calibrating\n"
         time.sleep(0.1)
     assert stream.getvalue() == "certify   calibrating\n"
@@ -223,13 +233,13 @@ def test_the_live_line_is_one_line_with_the_time_left() -> None:
     with shown(silent=False, stream=stream) as report:
         for done in (4, 40):
             report("generate", {"done": done, "total": 660, "in_flight": 4, "tokens": 20 * done, "usd": None})
-            time.sleep(0.3)
-        frame = stream.getvalue().rpartition("\x1b[2K")[2]
+            _wait_until(lambda done=done: f" {done} of 660" in _last_frame(stream))
+        frame = _last_frame(stream)
         assert re.search(r"40 of 660 · \S+ left · 4 in flight · [\d,]+ tok/s · cost", frame), frame
         assert "\n" not in frame
         report("fit reward model", {"done": 1, "total": 9})
-        time.sleep(0.3)
-        frame = stream.getvalue().rpartition("\x1b[2K")[2]
+        _wait_until(lambda: "fit" in _last_frame(stream))
+        frame = _last_frame(stream)
         assert "fit reward model 1 of 9" in re.sub(r"\x1b\[[\d;]*m", "", " ".join(frame.split()))
         assert "\n" not in frame
 

@@ -441,7 +441,7 @@ def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     with pytest.raises(InputError) as refused:
         guess(path)
     command = str(refused.value.fix).split("`")[1]
-    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=200)
     guessed = guess(tmp_path / "rows.jsonl")
     source = SeedSource(path="rows.jsonl", kind="pair", **guessed.settings)
     assert [(seed.text, seed.reference) for seed in read_seeds([source], tmp_path).seeds] == ENGLISH

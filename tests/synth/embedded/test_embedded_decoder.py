@@ -227,11 +227,19 @@ def test_the_limit_and_stop_texts_end_an_answer(decoder: Decoder) -> None:
     assert cut.tokens < 20
 
 
-def test_a_cancelled_request_frees_its_rows(decoder: Decoder) -> None:
+def test_a_cancelled_request_frees_its_rows(model: ChatModel, decoder: Decoder) -> None:
     """After a client disconnects, its request takes no more time, and other requests are not affected."""
     long = generation(PROMPT, TokenSampling(temperature=1.0), 400, n=4)
+    cancelled = threading.Event()
+
+    def compute_nothing_before_that(*_: object) -> None:
+        cancelled.wait(60)
+
+    hook = model._model.register_forward_pre_hook(compute_nothing_before_that)
     decoder.submit(long)
     assert long.future.cancel()
+    cancelled.set()
+    hook.remove()
     assert answer(decoder, generation(PROMPT, max_tokens=3))[0].tokens <= 3
     until = time.monotonic() + 60
     while decoder.load()["rows_active"]:  # the answer is returned before its row is removed

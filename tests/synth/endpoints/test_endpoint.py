@@ -862,7 +862,10 @@ def test_closing_cancels_a_start_in_progress() -> None:
     ended = []
 
     async def run() -> None:
+        begun = asyncio.Event()
+
         async def start() -> tuple[str, str | None]:
+            begun.set()
             try:
                 await asyncio.sleep(60)
             finally:
@@ -871,7 +874,7 @@ def test_closing_cancels_a_start_in_progress() -> None:
 
         async with Endpoint("embedded", "m", start=start) as endpoint:
             asked = asyncio.create_task(endpoint.ask(chat("x"), Sampling()))
-            await asyncio.sleep(0.01)
+            await begun.wait()
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
 

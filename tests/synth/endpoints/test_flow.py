@@ -518,7 +518,8 @@ def test_a_teacher_that_only_times_out_ends_the_run_soon(answered: int, concurre
     four and a half hours with the default one; those of an earlier answer's repetition included."""
 
     async def go() -> None:
-        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=0.1) as r:
+        within_s = 0.4 if answered else 0.1  # the teacher may be late with its answers, on a busy machine
+        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=within_s) as r:
             with pytest.raises(Unreachable, match=r"left the last \d+ requests unanswered \(timeout"):
                 await generate(r.store, input(200), [r.forward], concurrency=concurrency)
             assert len(list(r.store.pairs())) == answered
@@ -551,13 +552,14 @@ def test_a_server_that_hangs_for_less_than_an_outage_loses_no_row(concurrency: i
 
 def test_rows_that_always_time_out_wait_for_none_of_each_other(tmp_path: Path) -> None:
     """They fail alone, each after seven times the limit, at the same time; one earlier question is repeated."""
+    limit_s = 0.5  # the teacher may be late with the other answers, on a busy machine
 
     async def go() -> None:
-        async with rig(teacher.url, tmp_path, n=1, timeout_s=0.2) as r:
+        async with rig(teacher.url, tmp_path, n=1, timeout_s=limit_s) as r:
             began = time.perf_counter()
             result = await generate(r.store, input(40), [r.forward], concurrency=8)
             assert (result.counts.waiting, result.counts.failed) == (35, 5)
-            assert time.perf_counter() - began < 25 * 0.2
+            assert time.perf_counter() - began < 25 * limit_s
 
     hangs = {f"dog {i}" for i in range(0, 40, 8)}
     with LoopbackTeacher(lambda ask: Reply(delay_s=3600 if ask.prompt in hangs else 0.01)) as teacher:
@@ -580,14 +582,16 @@ def test_a_question_that_decides_is_not_sent_again_if_it_times_out() -> None:
 
 
 def test_an_answer_slower_than_the_limit_raises_it() -> None:
-    """A thinking model that needs longer than `timeout_s` answers each question when it is sent again with twice the
-    time: of 80 rows 48 were paid for twice. The first such answer shows what the others need; a late refusal shows
+    """A thinking model that needs longer than `timeout_s` answers each question when it is sent again with more time:
+    of 80 rows 48 were paid for twice. The first such answer shows what the others need; a late refusal shows
     nothing. Once nothing is answered any more, the limit is that of the spec: a server that hung was waited for twice
     as long."""
     lines: list[str] = []
 
     def reply(ask: Ask) -> Reply:
-        return replace(fails(400) if "refused" in ask.prompt else Reply(), delay_s=9 if "hangs" in ask.prompt else 1.4)
+        if "refused" in ask.prompt:
+            return replace(fails(400), delay_s=1.1)
+        return Reply(delay_s=9 if "hangs" in ask.prompt else 2.2 if ask.prompt == "first" else 1.1)
 
     async def go() -> None:
         async with Endpoint(teacher.url, "loopback", timeout_s=1, concurrency=4) as endpoint:
@@ -595,15 +599,16 @@ def test_an_answer_slower_than_the_limit_raises_it() -> None:
             with pytest.raises(RefusedError):
                 await endpoint.ask(chat("refused"), Sampling())
             assert lines == []
-            await asyncio.gather(*(endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(16)))
-            for limit_s in (r"(?:1\.[4-9]\d*|[234]\S*)", "1"):  # what the answers take, at least
+            await endpoint.ask(chat("first"), Sampling())
+            await asyncio.gather(*(endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(8)))
+            for limit_s in (r"(?:1\.\d+|[234]\S*)", "1"):
                 body = endpoint.dialect.body(chat("hangs"), Sampling(), 1, None)
                 with pytest.raises(TimedOutError, match=f"within {limit_s} s"):
                     await endpoint.send(body, ahead=True, once=True)
 
     with LoopbackTeacher(reply) as teacher:
         asyncio.run(go())
-    assert len(teacher.asked) <= 2 + (16 + 4) + 2
+    assert [teacher.counts()[f"dog {i}"] for i in range(8)] == [1] * 8
     (line,) = lines
     assert "with a longer teacher.timeout_s none is asked for twice" in line
 
