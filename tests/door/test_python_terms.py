@@ -103,7 +103,8 @@ def test_errors_of_each_function_are_in_the_terms_of_python(tmp_path: Path, monk
         Forward(None, "x", sampling={"extra": {"model": "other"}})  # type: ignore[arg-type]
     with (
         LoopbackTeacher(lambda ask: Reply(b'{"object": "list"}')) as server,
-        teacher(server.url, "loopback", attempts=1) as t,pytest.raises(PairsmithError) as raised
+        teacher(server.url, "loopback", attempts=1) as t,
+        pytest.raises(PairsmithError) as raised,
     ):
         generate([f"a fox {number}" for number in range(30)], Forward(t, "Expand it."), progress=False)
     assert "the same code again, with teacher(..., retry_failed=True)" in str(raised.value)
