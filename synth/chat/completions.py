@@ -23,7 +23,7 @@ from synth.chat.error_words import error_body, is_success
 from synth.chat.http_status import says_itself
 from synth.chat.redaction import without_user_info
 from synth.chat.streamed_answer import assemble_stream
-from synth.chat.usage import charged, parse_usage, with_cost_header
+from synth.chat.usage import cache_hit, charged, parse_usage, with_cost_header
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
@@ -37,7 +37,8 @@ _MAX_CHARACTERS_PER_TOKEN, _MAX_CHARACTERS_LONG, _LONG_TEXT, _SMALLEST_CONTEXT =
 _CONTROL = re.compile(r"\x1b\[[\d;]*m|[\0-\x1f\x7f-\x9f]")
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # Facts that cannot be obtained later: the snapshot, backend, provider and tier that answered, and its token counts.
-_FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
+CACHE = "gateway_cache"  # ours: what a gateway says of its cache
+_FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage", CACHE)
 _CHOICE_KEYS = frozenset(("message", "finish_reason", "body"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # Statuses with which a gateway reports that it does not know what became of the request or, with a 202, that the answer
@@ -227,7 +228,8 @@ def read_answer(
     counted = parsed.get("usage")
     if counted is None and isinstance(own := parsed.get("x_groq"), dict):  # in the last event of a stream
         counted = own.get("usage")
-    parsed["usage"] = counted = with_cost_header(counted, headers)
+    parsed["usage"] = counted = with_cost_header(counted, headers, hit := cache_hit(headers))
+    parsed[CACHE] = hit
     usage, usd = parse_usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
     nested = content.count(b"[") + content.count(b"{")  # cheap upper bound of the nesting depth, nearly always enough

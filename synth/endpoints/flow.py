@@ -264,9 +264,8 @@ class Flow:
             refuses = isinstance(failure, RefusedHereError | UnconfirmedError)
             if refuses and sending.host.is_resting and not sending.host.is_left_out:
                 sending.host.is_left_out = True
-                self.say(
-                    f"warning: {sending.host.url} is left out while others answer: it refuses requests ({failure.what})."
-                )
+                why = f"it refuses requests ({failure.what})"
+                self.say(f"warning: {sending.host.url} is left out while others answer: {why}.")
         self._limits.settle(used - sending.tokens)
 
     def dispatch(self) -> None:

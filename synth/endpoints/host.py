@@ -30,9 +30,9 @@ MAX_RETRY_AFTER_S = 600.0
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
-# In a row, of a key: about three seconds if it was accepted before. Where it is sometimes refused, more are needed, by so
-# many for each series that an answer ended, up to the most: one gateway of four may always refuse it, and be met four
-# times in a row by chance.
+# In a row, of a key: about three seconds if it was accepted before. Where it is sometimes refused, more are needed, by
+# so many for each series that an answer ended, up to the most: one gateway of four may always refuse it, and be met
+# four times in a row by chance.
 _KEY_REFUSALS, _MORE_KEY_REFUSALS, _MOST_KEY_REFUSALS = 4, 3, 16
 # Doubtful refusals without an answer between them. One gateway in four that sends them at once reaches that, too; the
 # next answer ends it.
