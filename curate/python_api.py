@@ -17,6 +17,7 @@ from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import UsageError, several
 from schemas.identity import random_sort_key
+from schemas.python_terms import python_terms
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings, given
 from schemas.spec.section import no_setting
@@ -30,6 +31,7 @@ _FACTORIES: dict[str, object] = {"best": best, "duplicates": duplicates, "each":
 _FILE_HINT = "To read a file, use `pairs(FILE)`."
 
 
+@python_terms()
 def curate(
     rows: Generation | Pool | Iterable[Pair | tuple[str, str]], steps: Sequence[Step], *, progress: bool = True
 ) -> Pool:
@@ -81,6 +83,7 @@ def _beside_imported(pool: Pool, steps: Sequence[Step]) -> list[Step]:
     ]
 
 
+@python_terms()
 def gates(
     *own: Callable[[Pair], Any],
     style: str = "",

@@ -8,14 +8,14 @@ import orjson
 
 from schemas.progress import Say
 from schemas.records import Json, Usage
-from synth.chat.completions import Answer
+from synth.chat.completions import CACHE, Answer
 
 _REMEMBERED = 256
 # Shorter ids may be those of several answers (Ollama's are numbers below 1,000, KoboldCpp's is constant), and shorter
 # texts may be equal without being copies, as labels are.
 _LONG_ID, _LONG_TEXT = 20, 32
 _Kept = tuple[Json, list[Any], Usage | None]  # request, choices and tokens
-COPY = "it is a copy of the answer to another question (same id and text), as a semantic cache returns it"
+COPY = "it is a copy of the answer to another question, as a semantic cache returns it"
 
 
 class AnswerCopies:
@@ -24,7 +24,7 @@ class AnswerCopies:
     A cache that looks for the same request returns one answer for all samples of a question. One that looks for a
     similar question (LiteLLM, Portkey, Azure API Management) returns the answer to another one, which is no answer.
     It is recognized by the id, the choices and the token counts of the earlier answer, unless the server has given one
-    id to two different answers.
+    id to two different answers; or by Portkey's header.
     """
 
     def __init__(self) -> None:
@@ -35,28 +35,37 @@ class AnswerCopies:
         """The answer; without its choices if it is a copy of the answer to another question. Copies are reported
         once."""
         name = answer.request_id.partition("/")[2]
-        if not name or not answer.choices:
+        hit = str((answer.facts or {}).get(CACHE, ""))
+        is_semantic = hit.startswith("SEMANTIC")
+        if not (name or hit) or not answer.choices:
             return answer
         earlier = self._last.pop(name, None)
-        if earlier is not None and self._is_of_another(earlier, answer) and len(name) >= _LONG_ID:
-            self._last[name] = earlier
+        if is_semantic:  # unless to this very question
+            is_of_another = earlier is None or earlier[0]["messages"] != answer.request["messages"]
+        else:
+            is_of_another = earlier is not None and self._is_of_another(earlier, answer) and len(name) >= _LONG_ID
+        if is_of_another:
+            self._last |= {} if earlier is None else {name: earlier}
             if not self._others_are_reported:
                 self._others_are_reported = True
                 say(
                     "warning: A semantic cache at the teacher's address answers a question with the answer to another "
-                    "one (same id and text). Such answers are not used. Switch it off for this run (LiteLLM: "
-                    "sampling.extra = { cache = { no-cache = true } })."
+                    "one (same id and text, or so it says). Such answers are not used. Switch it off for this run "
+                    "(LiteLLM: sampling.extra = { cache = { no-cache = true } })."
                 )
             copies = [{"error": COPY, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
             return answer._replace(choices=copies)
-        is_copy = earlier is not None and earlier[:2] == (answer.request, answer.choices)
-        if is_copy and answer.request.get("temperature") != 0 and self._last and not self._are_reported:
+        is_copy = earlier is not None and earlier[:2] == (answer.request, answer.choices) and bool(self._last)
+        if (is_copy or hit) and answer.request.get("temperature") != 0 and not self._are_reported:
             self._are_reported = True
+            why = "as it says" if hit else "two answers have the same id and text"
             say(
-                "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
+                f"A cache at the teacher's address answers repeated requests ({why}): "
                 "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
                 "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
             )
+        if not name:
+            return answer
         self._last[name] = answer.request, answer.choices, answer.usage
         if len(self._last) > _REMEMBERED:
             del self._last[next(iter(self._last))]

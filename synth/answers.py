@@ -309,8 +309,9 @@ def _message(choice: Any) -> Json | None:
 
 
 def finish_word(choice: Json) -> str | None:
-    """The word of a choice's finish reason, which SGLang may write as `{"type": "stop"}`; None for anything else. An
-    error next to a partial answer overrides it (OpenRouter). LiteLLM writes "stop" for many, and keeps the original."""
+    """The word of a choice's finish reason, which SGLang may write as `{"type": "stop"}`, and others as a number or a
+    boolean; None for a list or another object. An error next to a partial answer overrides it (OpenRouter). LiteLLM
+    writes "stop" for many, and keeps the original."""
     own, reason = choice.get("provider_specific_fields"), choice.get("finish_reason")
     own = own if isinstance(own, dict) else {}
     if choice.get("error") or own.get("error") or choice.get("matched_stop") == _NOT_A_NUMBER:
@@ -319,6 +320,8 @@ def finish_word(choice: Json) -> str | None:
     native = own.get("native_finish_reason")
     if word == "stop" and isinstance(native, str) and native and finish_meaning(native, {}) != "malformed":
         word = native  # a tool's is used for a schema
+    if isinstance(word, bool | int | float):
+        return str(word).lower()
     return "" if reason is None else word if isinstance(word, str) else None
 
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.gc_tuning import infrequent_gc
-from schemas.id_map import IdList, IdMap
 from schemas.money import total
 from schemas.progress import Progress, unseen
-from schemas.records import Candidate, Generated, Imported, Pair, Reason, Record, Seed
+from schemas.records import Generated, Imported, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat.completions import StoppedError
+from synth.earlier_runs import EarlierRuns
 from synth.generators import Forward, Generator
 from synth.question import Completion
 from synth.slots import GenerateResult as GenerateResult
-from synth.slots import Outcome
+from synth.slots import Outcome, Unfinished
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
 Tally = Callable[[Pair], Mapping[str, Any]]
@@ -117,22 +116,9 @@ class _Run:
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._reported_s = 0.0
-        # The pairs of earlier runs: (fingerprint, sample) -> seed id -> index in `_pair_ids`.
-        self._before: dict[tuple[str, int], IdMap] = defaultdict(IdMap)
-        self._pair_ids = IdList()
-        for fingerprint in {g.fingerprint for g in self.generators}:
-            for candidate in self.store.skim_candidates(fingerprint):
-                if candidate.get("pair_id") is not None:
-                    self._before[fingerprint, candidate["sample"]][candidate["seed_id"]] = len(self._pair_ids)
-                    self._pair_ids.append(candidate["pair_id"])
-        if len(self._pair_ids) > _MAX_TALLIED:
+        self._earlier = EarlierRuns(self.store, self.generators)
+        if len(self._earlier) > _MAX_TALLIED:
             self.tally = None
-
-    def _pair_id(self, fingerprint: str, seed_id: str, sample: int) -> str | None:
-        """The id of the pair that an earlier run made of this slot, if any."""
-        before = self._before.get((fingerprint, sample))
-        index = None if before is None else before.get(seed_id)
-        return None if index is None else self._pair_ids[index]
 
     async def process(self, seeds: Iterable[Seed]) -> None:
         generators = self.generators
@@ -144,7 +130,7 @@ class _Run:
                     if self.result.stopped or self._error is not None or self._ended >= self._names:
                         break
                     continue  # this generator has enough; seeds for another direction may follow
-                earlier = self._earlier_pairs(seed, generator)
+                earlier = self._earlier.pair_ids(seed, generator)
                 if earlier is not None and self.accept is None and self.tally is None:
                     self._count_kept(len(earlier))
                     if number % 1000 == 0:
@@ -185,15 +171,14 @@ class _Run:
     def _iter_work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
         """The seeds and generators to process. With a target of accepted rows, those that already have a pair, from an
         earlier run or a forecast, come first: they are paid for and count towards the target."""
-        paid_first = self.targets and len(self._pair_ids) and isinstance(seeds, Sequence)
+        paid_first = self.targets and len(self._earlier) and isinstance(seeds, Sequence)
         for paid in (True, False) if paid_first else (None,):
             for seed in seeds:
                 for generator in self.generators:
-                    if seed.kind in generator.takes and (paid is None or paid == self._has_pair(seed, generator)):
+                    if seed.kind in generator.takes and (
+                        paid is None or paid == self._earlier.has_pair(seed, generator)
+                    ):
                         yield seed, generator
-
-    def _has_pair(self, seed: Seed, generator: Generator) -> bool:
-        return any(self._pair_id(generator.fingerprint, seed.id, n) for n in range(generator.samples or 1))
 
     async def _wait_to_begin(self, generator: Generator) -> bool:
         """Wait until `generator` may begin one more seed; False if it will begin no more."""
@@ -261,7 +246,7 @@ class _Run:
             return
         for candidate, pair in row.outcomes:
             if pair is not None:  # a good answer always makes a pair
-                self._count_decision(None, pair, row.generator, new=self._is_new(candidate))
+                self._count_decision(None, pair, row.generator, new=self._earlier.is_new(candidate))
         self._report()
         self.ended(row, None)
 
@@ -285,21 +270,6 @@ class _Run:
             if isinstance(one, asyncio.Task):
                 one.cancel()
 
-    def _is_new(self, candidate: Candidate) -> bool:
-        return self._pair_id(candidate.fingerprint, candidate.seed_id, candidate.sample) is None
-
-    def _earlier_pairs(self, seed: Seed, generator: Generator) -> list[str] | None:
-        """The ids of the pairs of earlier runs, if every slot of this seed has one."""
-        if not len(self._pair_ids):
-            return None
-        ids: list[str] = []
-        for sample in count() if generator.samples is None else range(generator.samples):
-            pair_id = self._pair_id(generator.fingerprint, seed.id, sample)
-            if pair_id is None:
-                return ids if generator.samples is None and ids else None
-            ids.append(pair_id)
-        return ids
-
     def _count_kept(self, slots: int) -> None:
         self.result.rows_in += slots
         self.result.waiting += slots
@@ -314,11 +284,22 @@ class _Run:
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """Run one seed through its generator: its outcomes become durable together and are then counted."""
-        outcomes = await generator(seed)
+        cause: BaseException | None = None
+        try:
+            outcomes: Sequence[Outcome] = await generator(seed)
+        except Unfinished as unfinished:
+            outcomes, cause = unfinished.outcomes, unfinished.cause
         if self.earlier_prompts:
             outcomes = await asyncio.to_thread(self._with_earlier_pairs, outcomes)
+        has_failed = self._earlier.has_failed(seed, generator)
+        if has_failed:
+            outcomes = await asyncio.to_thread(self._earlier.joined, seed, generator, outcomes)
         await self.store.put(*_records(outcomes))
+        if has_failed:
+            await self._earlier.drop_after(outcomes[-1].candidate)
         failpoint("pair_written")
+        if cause is not None:
+            raise cause
         await self._count_all(seed, outcomes, generator)
 
     async def _count_all(self, seed: Seed, outcomes: Sequence[Outcome], generator: Generator) -> None:
@@ -326,7 +307,7 @@ class _Run:
             if pair is None:
                 self._count_failed(seed, candidate.failure or Reason("unknown"))
             else:
-                await self._count(pair, generator, new=self._is_new(candidate))
+                await self._count(pair, generator, new=self._earlier.is_new(candidate))
         self._report()
 
     def _with_earlier_pairs(self, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -15,6 +15,7 @@ from schemas.blocking import run
 from schemas.errors import UsageError, is_missing, several
 from schemas.html_table import SHOWN, html_table
 from schemas.money import Cost, total
+from schemas.python_terms import in_python, python_terms
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
 from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
@@ -75,6 +76,7 @@ class Generation:
         return html_table(repr(self), ("input", "output"), rows)
 
 
+@python_terms()
 def generate(
     seeds: Iterable[str | Seed],
     *generators: Generator | Callable[[str], Any],
@@ -114,7 +116,7 @@ def generate(
         forward_n.pop() if len(forward_n) == 1 else None,
         result.counts,
         dict(result.reasons),
-        {text: count for text, (count, _) in result.sentences.items()},
+        {in_python(text): count for text, (count, _) in result.sentences.items()},
         result.pairs_made,
         result.pairs_kept,
         sum(ledger.sent for ledger in ledgers) - sent,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.errors import InputError, UsageError, several
+from schemas.python_terms import python_terms
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
 from schemas.wording import counted
@@ -79,6 +80,7 @@ class Imports:
         return f"Imports({counted(len(self), 'pair', 'pairs')}{f', rows not used: {unused}' if unused else ''})"
 
 
+@python_terms()
 def pairs(
     rows: str | Path | Iterable[tuple[str, str] | Mapping[str, object]],
     *,
@@ -86,24 +88,28 @@ def pairs(
     columns: Mapping[str, str] | None = None,
     input: str | None = None,
     system: str = "",
+    format: str | None = None,
+    encoding: str | None = None,
+    split: str | None = None,
 ) -> Imports:
     """Read existing pairs for `curate` and `fine_tune`, from a file in any shape that `[[seeds]]` reads, or a list.
 
-    A list entry is (input, output), or an object in one of these shapes. `columns` and `input` are those of `[[seeds]]`
-    (docs/seeds.md); `system` applies to rows without a system prompt. Raises InputError for a source that cannot be
-    read at all, UsageError for invalid columns.
+    A list entry is (input, output), or an object in one of these shapes. `columns` and `input`, and of a file `format`,
+    `encoding` and `split`, are those of `[[seeds]]` (docs/seeds.md); `system` applies to rows without a system prompt.
+    Raises InputError for a source that cannot be read at all, UsageError for invalid columns.
     """
     named: Any = columns
     if not isinstance(named, Mapping | None):
         fix = 'Map our names to those of the file: columns={"input": "question", "output": "answer"}.'
         raise UsageError(f"pairs: columns = {columns!r:.80} is not a mapping.", fix=fix)
     settings = {"kind": kind, "columns": dict(columns or {}), "input": input}
+    of_file = {"format": format, "encoding": encoding, "split": split}
     if isinstance(rows, str | Path):
         path = Path(rows)
         if not path.exists() and not set("*?[") & set(path.name):
             raise InputError("there is no such file.", where=str(path.resolve()))
         path = path.resolve() if path.is_dir() else path  # of `.` the name is empty
-        reading = read_seeds([given(SeedSource, "pairs", path=path.name, **settings)], path.parent)
+        reading = read_seeds([given(SeedSource, "pairs", path=path.name, **settings, **of_file)], path.parent)
     else:
         source = given(SeedSource, "pairs", path="python", **settings)
         objects = [_as_object(number, row) for number, row in enumerate(several(rows, "rows", "pairs"), 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,6 +37,36 @@ class Outcome(NamedTuple):
 
     candidate: Candidate
     pair: Pair | None
+
+
+class Unfinished(Exception):
+    """`cause` ended a generator after these outcomes, which are to be stored before it is raised."""
+
+    def __init__(self, outcomes: Sequence[Outcome], cause: BaseException) -> None:
+        super().__init__()
+        self.outcomes, self.cause = outcomes, cause
+
+
+def with_earlier(earlier: Mapping[int, Pair], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """All slots of a seed whose generator was called again: the `earlier` pairs, by their samples, and what is new in
+    `outcomes`. An earlier pair keeps its sample, unless that leaves a gap."""
+    same, new = Counter(pair.output for pair in earlier.values()), list[Pair | Reason | None]()
+    for candidate, pair in outcomes:
+        if pair is not None and same[pair.output]:
+            same[pair.output] -= 1
+        else:
+            new.append(pair or candidate.failure)
+    slots: dict[int, Pair | Reason | None] = dict(earlier)
+    total, of = len(slots) + len(new), outcomes[0].candidate
+    moved = [slots.pop(sample) for sample in sorted(slots) if sample >= total]
+    slots |= zip([sample for sample in range(total) if sample not in slots], [*moved, *new], strict=True)
+    numbered = ((Slot(of.fingerprint, of.seed_id, of.generator, sample), slots[sample]) for sample in range(total))
+    return [
+        Outcome(slot.filled(one), one)
+        if isinstance(one, Pair)
+        else Outcome(slot.failed(one or Reason("unknown")), None)
+        for slot, one in numbered
+    ]
 
 
 @dataclass

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.blocking import run
 from schemas.errors import AuthError, UsageError
 from schemas.progress import Say, discard_message
+from schemas.python_terms import python_terms
 from schemas.spec import TeacherSettings, given
 from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
@@ -44,6 +45,7 @@ class TeacherBlock(AbstractContextManager[Ledger]):
     def __repr__(self) -> str:
         return f"teacher({self._name}), {'open' if self._open else 'to be opened by `with`'}"
 
+    @python_terms()
     def __enter__(self) -> Ledger:
         if self._open is not None:
             raise UsageError("this teacher is open already.", fix="Use it in its block, or call teacher(...) again.")
@@ -52,6 +54,7 @@ class TeacherBlock(AbstractContextManager[Ledger]):
         self._open = block
         return ledger
 
+    @python_terms()
     def __exit__(self, *failure: Any) -> bool | None:
         assert self._open is not None
         block, self._open = self._open, None

@@ -23,6 +23,7 @@ from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, ShouldStop, never_stop, unseen
+from schemas.python_terms import python_terms
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
@@ -69,6 +70,7 @@ class Receipts(NamedTuple):
 NO_RECEIPTS = Receipts(lambda adapter: {}, lambda adapter: None)
 
 
+@python_terms()
 def fine_tune(
     data: Data,
     base: str | Path = "embedded",

@@ -162,6 +162,8 @@ class ForecastOutcome(CommandOutcome):
     """The directions whose answers are not limited by `max_tokens`."""
     throttled: int = 0
     """How often the server refused a request of the pilot because of a rate limit."""
+    unreached: int = 0
+    """The concurrency of the run, if the pilot was too small to show the pace there."""
     judges: tuple[str, ...] = ()
     """The keys of the spec that name judges, or another teacher to compare with (`EVALUATED`). The pilot asks none of
     them, so no line includes them."""
@@ -175,9 +177,14 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What these figures do not include: judges, a teacher that is only evaluated, answers without a limit, and
-        waiting for a rate limit. Empty if everything is included."""
-        of_judges = unlimited = limited = ""
+        """What these figures do not include: judges, a teacher that is only evaluated, answers without a limit,
+        waiting for a rate limit, and a server's pace at more requests at once. Empty if everything is included."""
+        of_judges = unlimited = limited = small = ""
+        if self.unreached:
+            small = (
+                f"The pilot was too small to show how fast the server answers {self.unreached} requests at once: the "
+                "run may take a small part of this time. "
+            )
         if self.throttled:
             limited = (
                 f"The server limits the rate of requests ({self.throttled} of the pilot's were told to wait), so the "
@@ -197,7 +204,7 @@ class ForecastOutcome(CommandOutcome):
                 f"Without max_tokens in the sampling of {which} an answer may run to the model's own limit: the "
                 f"intervals allow for up to {ENDLESS:,} tokens. Setting max_tokens makes them narrower."
             )
-        return (limited + of_judges + unlimited).strip()
+        return (small + limited + of_judges + unlimited).strip()
 
     def beside_cap(self, cap: float | None) -> str:
         """What `budget.max_usd`, part of which other work may have spent, means for a run that may cost more; empty if

@@ -124,6 +124,7 @@ def forecast(
             lines.append(evaluation)
         record.add(
             throttled=recorded.outcome.retries.get("throttled", 0),
+            unreached=max((_unreached(direction) for direction in directions), default=0),
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
@@ -153,6 +154,13 @@ def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], 
     takes = GENERATOR_CLASSES[way].takes
     matching = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
     return _Direction(way, teacher, matching, matching[:pilot])
+
+
+def _unreached(direction: _Direction) -> int:
+    """The concurrency of a direction if its pilot, whose first seed is asked alone, came to less than half of it."""
+    others, concurrency = len(direction.pilot) - 1, direction.teacher.concurrency
+    is_part = len(direction.pilot) < len(direction.seeds) and not direction.teacher.batch
+    return concurrency if is_part and 2 * others < min(concurrency, len(direction.seeds)) else 0
 
 
 async def _pilot_costs(

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from schemas.errors import StoreError, first_line
 from schemas.money import Hold
 from schemas.progress import Say, log_message
-from schemas.records import Call, Record
+from schemas.records import Call, Candidate, Record
 from schemas.store import tables
 from schemas.store.failures import explained, is_transient, shown
 from schemas.store.lock import StillHeld
@@ -183,7 +183,7 @@ class Writer:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
                     shared = insert_records(connection, records, self._rows, self._url)
                     # Whether a commit that may have succeeded after all must not be repeated; most rows are idempotent.
-                    unknown = any(callable(work) and getattr(work, "func", None) is not mark_judged for work in group)
+                    unknown = any(callable(work) and getattr(work, "func", None) not in _REPEATABLE for work in group)
                     committing = unknown or not tables.NOT_IDEMPOTENT.isdisjoint(map(type, records))
                     transaction.commit()
                 self._rows.committed(shared)
@@ -285,3 +285,13 @@ def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
         connection.execute(place, named | {name: now[name] for name in ("status", "body")})
     for target, requests in rows.items():
         insert(connection, target, requests)
+
+
+def drop_slots_after(last: Candidate, connection: sa.Connection) -> None:
+    """Delete the slots of a seed after this one. It may be repeated."""
+    c = tables.candidates.c
+    same = (c[name] == getattr(last, name) for name in ("fingerprint", "seed_id", "generator"))
+    connection.execute(sa.delete(tables.candidates).where(*same, c.sample > last.sample))
+
+
+_REPEATABLE = (mark_judged, drop_slots_after)

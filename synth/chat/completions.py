@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -22,7 +23,7 @@ from synth.chat.error_words import error_body, is_success
 from synth.chat.http_status import says_itself
 from synth.chat.redaction import without_user_info
 from synth.chat.streamed_answer import assemble_stream
-from synth.chat.usage import charged, parse_usage, with_cost_header
+from synth.chat.usage import cache_hit, charged, parse_usage, with_cost_header
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
@@ -36,12 +37,15 @@ _MAX_CHARACTERS_PER_TOKEN, _MAX_CHARACTERS_LONG, _LONG_TEXT, _SMALLEST_CONTEXT =
 _CONTROL = re.compile(r"\x1b\[[\d;]*m|[\0-\x1f\x7f-\x9f]")
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # Facts that cannot be obtained later: the snapshot, backend, provider and tier that answered, and its token counts.
-_FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
+CACHE = "gateway_cache"  # ours: what a gateway says of its cache
+_FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage", CACHE)
 _CHOICE_KEYS = frozenset(("message", "finish_reason", "body"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # Statuses with which a gateway reports that it does not know what became of the request or, with a 202, that the answer
 # is to be fetched later (NVIDIA's hosted functions).
 LOST_BY_A_GATEWAY = (202, 408, 499, 502, 504, 520, 522, 524)
+_CHARSET = re.compile(r"charset=[\"']?(?!utf-?8)([\w.:-]+)", re.IGNORECASE)
+_LATIN_1 = re.compile("iso-?8859-?1|latin-?1|us-ascii", re.IGNORECASE)  # on the web these mean Windows' encoding
 _VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
@@ -214,16 +218,18 @@ def read_answer(
 ) -> Answer:
     """Parse a body of status 200, with the `headers` of its response; anything that is not a chat completion gives an
     answer without choices."""
+    content = _as_utf8(content, headers)
     parsed = _parse(content)
     if not isinstance(parsed, dict):
         body = content.decode(errors="replace")
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
-    choices, model = parsed.get("choices"), parsed.get("model")
+    choices, model = _listed(parsed.get("choices")), parsed.get("model")
     counted = parsed.get("usage")
     if counted is None and isinstance(own := parsed.get("x_groq"), dict):  # in the last event of a stream
         counted = own.get("usage")
-    parsed["usage"] = counted = with_cost_header(counted, headers)
+    parsed["usage"] = counted = with_cost_header(counted, headers, hit := cache_hit(headers))
+    parsed[CACHE] = hit
     usage, usd = parse_usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
     nested = content.count(b"[") + content.count(b"{")  # cheap upper bound of the nesting depth, nearly always enough
@@ -247,6 +253,27 @@ def read_answer(
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
     return Answer(choices, usage, seconds, request_id, model, request, "", facts, "", usd, reserved)
+
+
+def _as_utf8(content: bytes, headers: Mapping[str, str]) -> bytes:
+    """The body, which may be in another encoding if its header says so. One that is UTF-8 stays, whatever it says."""
+    declared = _CHARSET.search(headers.get("Content-Type", ""))
+    if declared is None:
+        return content
+    with suppress(ValueError):
+        content.decode()
+        return content
+    with suppress(LookupError, ValueError):
+        return content.decode(_LATIN_1.sub("cp1252", declared[1])).encode()
+    return content
+
+
+def _listed(choices: Any) -> Any:
+    """The choices as a list, also if a server sends its only one, or an object of all by their numbers."""
+    if not isinstance(choices, dict):
+        return choices
+    several = choices.values()
+    return list(several) if several and all(map(_is_choice, several)) else [choices]
 
 
 def _is_choice(value: Any) -> bool:

@@ -15,6 +15,8 @@ _BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens")
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _COST_NAMES = ("cost", "estimated_cost", "cost_usd_total")
 _FROM_CACHE = "from_cache"  # ours, in the usage of an answer
+# With HIT, or Portkey's SEMANTIC HIT: Cloudflare's AI Gateway, Portkey, Helicone, OpenRouter.
+_CACHE_HEADERS = ("cf-aig-cache-status", "x-portkey-cache-status", "helicone-cache", "x-openrouter-cache-status")
 _CACHED_NAMES = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek; Moonshot, Together
 
 
@@ -74,16 +76,24 @@ def charged(usage: Any) -> float | None:
     return _parse_amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 
-def with_cost_header(usage: Any, headers: Mapping[str, str]) -> Any:
-    """`usage` with the cost that LiteLLM's proxy reports in a header instead, as its `cost`.
+def cache_hit(headers: Mapping[str, str]) -> str:
+    """What a gateway says of its own cache if that holds the answer: HIT or SEMANTIC HIT; else empty."""
+    said_of = (headers.get(name, "").strip().upper() for name in _CACHE_HEADERS)
+    return next((text for text in said_of if text.endswith("HIT")), "")
 
-    It is in US dollars, after the proxy's own discounts and margins, so it replaces what the provider charged it.
-    A cost of 0 counts only for an answer from the proxy's cache: for a model without a price it may be 0 as well
+
+def with_cost_header(usage: Any, headers: Mapping[str, str], hit: str = "") -> Any:
+    """`usage` with the cost that LiteLLM's proxy reports in a header instead, as its `cost`, and with a cost of 0 for a
+    `hit` of another gateway's cache, which repeats the counts of the answer that was paid for.
+
+    LiteLLM's is in US dollars, after the proxy's own discounts and margins, so it replaces what the provider charged. A
+    cost of 0 counts only for an answer from the proxy's cache: for a model without a price it may be 0 as well
     (docs.litellm.ai/docs/proxy/response_headers; `cost_headers` in its source).
     """
     text = headers.get("x-litellm-response-cost")
     if text is None:
-        return usage
+        counted = usage if isinstance(usage, dict) else {}
+        return {**counted, "cost": 0.0, _FROM_CACHE: True} if hit else usage
     try:
         cost = _parse_amount(float(text))
     except ValueError:

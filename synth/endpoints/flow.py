@@ -17,6 +17,7 @@ from synth.chat.completions import (
     StoppedError,
     ThrottledError,
     UnansweredError,
+    UnconfirmedError,
 )
 from synth.endpoints.fair_semaphore import Waiter
 from synth.endpoints.first_answers import FirstAnswers
@@ -248,7 +249,7 @@ class Flow:
         self.in_flight -= 1
         sending.host.ended(sending)
         self.first.ended(sending.tries.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
-        self.retrying.record(now, failed=failure is not None, took_s=None if answer is None else now - sending.sent_at)
+        self.retrying.record(now, failure, took_s=None if answer is None else now - sending.sent_at)
         if answer is not None:
             if notice := sending.host.answered(sending, now, usable=bool(answer.choices)):
                 self.say(f"warning: {sending.host.url} {notice}.")
@@ -260,6 +261,11 @@ class Flow:
         elif failure is not None:
             may_rest = any(host is not sending.host and not host.is_resting for host in self.hosts)
             sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
+            refuses = isinstance(failure, RefusedHereError | UnconfirmedError)
+            if refuses and sending.host.is_resting and not sending.host.is_left_out:
+                sending.host.is_left_out = True
+                why = f"it refuses requests ({failure.what})"
+                self.say(f"warning: {sending.host.url} is left out while others answer: {why}.")
         self._limits.settle(used - sending.tokens)
 
     def dispatch(self) -> None:

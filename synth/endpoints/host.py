@@ -30,7 +30,10 @@ MAX_RETRY_AFTER_S = 600.0
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
-_KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
+# In a row, of a key: about three seconds if it was accepted before. Where it is sometimes refused, more are needed, by
+# so many for each series that an answer ended, up to the most: one gateway of four may always refuse it, and be met
+# four times in a row by chance.
+_KEY_REFUSALS, _MORE_KEY_REFUSALS, _MOST_KEY_REFUSALS = 4, 3, 16
 # Doubtful refusals without an answer between them. One gateway in four that sends them at once reaches that, too; the
 # next answer ends it.
 _REFUSED_TOGETHER = 8
@@ -58,12 +61,12 @@ class TeacherHost:
     times out while nothing is answered lowers it again: a server that hangs would be waited for several times as long.
 
     The first wait of one that loses requests is `first_wait_s`. `queue` are the requests that were written to a
-    connection, in that order, in which the server works on them.
+    connection, in that order, in which the server works on them. `is_left_out`: its rest was reported.
     """
 
     def __init__(self, url: str, concurrency: int, first_wait_s: float = 0.5) -> None:
         self.url, self._first_wait_s = url, first_wait_s
-        self.connected = False
+        self.connected = self.is_left_out = False
         self.failure = ""  # the latest
         self.notice: str | None = ""  # that its end was announced; None once that was reported
         self.in_flight: dict[int, InFlight] = {}
@@ -81,6 +84,7 @@ class TeacherHost:
         self._slow, self._answered_at = 1.0, 0.0  # how many times their limit answers may take; the last usable one
         self._reported_slow = False
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
+        self._most_key_refusals = _KEY_REFUSALS
         self._refused_together = 0  # doubtful refusals since the last answer, concurrent ones too
         self._limits_from = 0
         self._remaining: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, and until when
@@ -89,7 +93,7 @@ class TeacherHost:
         """Whether one more request may be sent to it at `now`."""
         hangs = self._timeouts >= _TIMEOUTS and not self._has_answered
         loses = self._lost >= _LOST and self._has_answered
-        refuses = self._key_refusals > 1 or self._refused_together >= _REFUSED_TOGETHER
+        refuses = self._seems_to_refuse_key or self._refused_together >= _REFUSED_TOGETHER
         one = self.is_resting or refuses or hangs or loses
         return len(self.in_flight) + 1 <= (1 if one else self.window) and self.free_at(tokens, now) <= now
 
@@ -100,8 +104,12 @@ class TeacherHost:
 
     @property
     def key_is_refused(self) -> bool:
-        """Whether it no longer accepts a key that it accepted before."""
-        return self._key_refusals >= _KEY_REFUSALS
+        """Whether it does not accept the key, or no longer."""
+        return self._key_refusals >= self._most_key_refusals
+
+    @property
+    def _seems_to_refuse_key(self) -> bool:
+        return self._key_refusals > self._most_key_refusals - _KEY_REFUSALS + 1
 
     def free_at(self, tokens: float, now: float) -> float:
         """When it may be asked again, if it is not busy."""
@@ -183,8 +191,9 @@ class TeacherHost:
         """Record that request `number` was answered."""
         self._failures = self._rest_count = self._lost = self._probes = 0
         self._has_answered = True
-        if number > self._refused_at:
+        if number > self._refused_at and self._key_refusals:
             self._key_refusals = 0
+            self._most_key_refusals = min(_MOST_KEY_REFUSALS, self._most_key_refusals + _MORE_KEY_REFUSALS)
         self._throttled -= self._throttled * _MARK_WEIGHT
         if self.window < self._max_window:
             self.window = min(self._max_window, self.window + self._step / self.window)
@@ -197,8 +206,9 @@ class TeacherHost:
         self._refused_together += isinstance(failure, UnconfirmedError)
         if isinstance(failure, UnconfirmedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
-            if self._key_refusals > 1:
-                self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
+            if self._seems_to_refuse_key and self._has_answered:
+                tries = self._key_refusals - self._most_key_refusals + _KEY_REFUSALS
+                self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, tries))
         if isinstance(failure, TimedOutError):
             self._timeouts += 1
             self._slow = self._slow if self._answered_at >= sending.sent_at else 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,9 @@ from synth.endpoints.host import (
 
 _FIRST_CONNECT_TRIES = 3
 _TIMED_OUT = 3  # this many questions without any answer since, of which one has used up its retries: decide at once
+# A server that hangs is left when so many requests in a row hang as would by chance once in 100,000 times, if each
+# hangs as often as until its last answer (once more, for want of experience). At most this many.
+_BY_CHANCE, _MOST_HANGS, _FORGOTTEN = 1e-5, 20, 1 / 64
 _OUTAGE_WAITS = 240  # first waits, two minutes by default: a limit has refilled, a server may have been restarted
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
@@ -70,14 +74,20 @@ class RetryPolicy:
         self._given_up_in_a_row = 0
         self._failed_at = self._failed_share = self._control_counts_s = 0.0
         self._answered_at = self._control_answered_at = -1.0
+        self._hanging = 0  # requests since the last answer; until then, what hung and what was answered lately:
+        self._hung = self._answered = 0.0
         self._controlling = asyncio.Lock()
 
-    def record(self, now: float, *, failed: bool, took_s: float | None) -> None:
-        """Record that a request ended at `now`: answered after `took_s`, `failed`, or neither."""
+    def record(self, now: float, failure: UnansweredError | None, took_s: float | None) -> None:
+        """Record that a request ended at `now`: answered after `took_s`, with a `failure`, or neither."""
+        failed = failure is not None
+        self._hanging += isinstance(failure, TimedOutError)
         self._failed_share += (failed - self._failed_share) * _SHARE_WEIGHT
         if took_s is not None:
             self._given_up_in_a_row = 0
             self.failing.clear()
+            self._hung += self._hanging - self._hung * _FORGOTTEN
+            self._hanging, self._answered = 0, 1 + self._answered * (1 - _FORGOTTEN)
             self.silent_s, self._answered_at = 0.0, now
             self.answer_s += (took_s - self.answer_s) / 8
 
@@ -111,7 +121,7 @@ class RetryPolicy:
         long_silent = silent_s >= MAX_RETRY_AFTER_S and is_cheap(failure)
         many = self._given_up_in_a_row >= max(10, most_open)
         many |= has_hung and len(self.failing) >= min(_TIMED_OUT, self._concurrency)
-        gone = (long_silent or (is_last and many)) and not await self._is_answering(control)
+        gone = (long_silent or (is_last and many)) and await self._is_gone(control, has_hung=has_hung)
         if gone and not (has_hung and is_brief):
             last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {len(self.failing)} requests"
             raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
@@ -153,6 +163,17 @@ class RetryPolicy:
         self.silent_s += min(now - self._failed_at, MAX_BACKOFF_S + (failure.retry_after_s or 0))
         self._failed_at = now
         return self.silent_s - self.failing.setdefault(tries, self.silent_s)
+
+    async def _is_gone(self, control: Control | None, *, has_hung: bool) -> bool:
+        """Whether the control is not answered. One that hangs is asked again where others did and were answered."""
+        share = (self._hung + 1) / (self._hung + 1 + self._answered) if self._hung else _BY_CHANCE
+        enough = min(_MOST_HANGS, math.log(_BY_CHANCE) / math.log(share)) if self._answered else 0
+        hanging = -1
+        while not await self._is_answering(control):
+            if not has_hung or not hanging < self._hanging < enough:  # the control must have hung as well
+                return True
+            hanging = self._hanging
+        return False
 
     async def _is_answering(self, control: Control | None) -> bool:
         """Ask the control, unless it was answered lately. Returns whether it was, or anything else meanwhile."""

@@ -245,6 +245,11 @@ COST = "x-litellm-response-cost"
         ({COST: "0.0"}, {}, None),
         ({COST: "0.0"}, {"cost": 0.0004}, 0.0004),
         ({COST: "0.0", "x-litellm-cache-key": "k1"}, {}, 0.0),
+        ({"cf-aig-cache-status": "HIT"}, {}, 0.0),
+        ({"CF-AIG-Cache-Status": "MISS"}, {}, None),
+        ({"x-portkey-cache-status": "SEMANTIC MISS"}, {}, None),
+        ({"Helicone-Cache": "HIT"}, {"cost": 0.0004}, 0.0),
+        ({"X-OpenRouter-Cache-Status": "HIT"}, {"prompt_tokens": 0, "completion_tokens": 0, "cost": 0}, 0.0),
         *[({COST: text}, {}, None) for text in ("None", "", "nan", "inf", "1e300", "-1", "$0.1")],
     ],
 )
@@ -252,7 +257,8 @@ def test_cost_in_the_header_of_a_litellm_proxy_is_the_cost(
     headers: dict[str, str], usage: dict[str, object], usd: float | None, tmp_path: Path
 ) -> None:
     """With its discounts and margins. Over the wire, for a single request and for one in bulk, the cost is stored and
-    kept apart from a list price. A 0 that is not of its cache may be a model without a price: the cost is unknown."""
+    kept apart from a list price. A 0 that is not of its cache may be a model without a price: the cost is unknown. A
+    hit in a gateway's cache costs nothing, whatever its counts, which are those of the first answer or zeros."""
     counts = {"prompt_tokens": 1, "completion_tokens": 1, **usage}
     choices = [{"message": {"content": "a dog on a hill"}, "finish_reason": "stop"}]
     body = orjson.dumps({"choices": choices, "usage": counts})
@@ -263,7 +269,8 @@ def test_cost_in_the_header_of_a_litellm_proxy_is_the_cost(
             calls = [call for key, _, _ in r.store.each_answer() for call in r.store.calls(key)]
             assert [call.usd for call in calls] == [usd] * 3
             assert [charged(call.facts.get("usage")) for call in calls] == [usd] * 3
-            assert [call.usage.prompt_tokens for call in calls] == [1] * 3
+            assert [call.usage.prompt_tokens for call in calls] == [counts["prompt_tokens"]] * 3
+            assert r.store.spent().unpriced == 3 * (usd is None)
 
     with LoopbackTeacher(lambda ask: Reply(body=body, headers=headers)) as teacher:
         asyncio.run(main(teacher.url))

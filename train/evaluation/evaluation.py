@@ -26,6 +26,7 @@ from schemas.errors import NoWork, UsageError, several
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
+from schemas.python_terms import python_terms
 from schemas.records import Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
@@ -70,6 +71,7 @@ from train.results import TrainResult, read_record, write_record
 _SIDE_BY_SIDE, _MAX_RETRIEVAL_ROWS = 10, 20_000
 
 
+@python_terms()
 def evaluate(
     trained: TrainResult,
     inputs: Iterable[str | Seed],

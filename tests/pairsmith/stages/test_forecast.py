@@ -591,9 +591,9 @@ def test_others_in_flight_beside_the_pilot_are_not_its_time(make_project: Callab
     assert batch["facts"]["lines"][0]["minutes"] is None
 
 
-def test_the_forecast_says_that_the_pilot_was_throttled(make_project: Callable[..., Project]) -> None:
+def test_the_forecast_says_what_its_time_does_not_show(make_project: Callable[..., Project]) -> None:
     """The time of requests that a rate limit held back is not in the forecast, which says so and names the key that
-    puts it there."""
+    puts it there. A pilot of five says nothing about the pace at a concurrency of 32."""
 
     def reply(ask: Ask) -> Reply:
         if ask.number == 3:
@@ -602,7 +602,9 @@ def test_the_forecast_says_that_the_pilot_was_throttled(make_project: Callable[.
 
     with LoopbackTeacher(reply) as teacher:
         project = make_project(teacher.url, MANY)
-        shown = " ".join(project.run("forecast", "--seeds", "5").stdout.split())
+        shown = " ".join(project.run("forecast", "--seeds", "5", "--set", "teacher.concurrency=32").stdout.split())
+        enough = project.json("forecast", "--seeds", "5", "--set", "teacher.concurrency=8")["facts"]["unreached"]
+    assert ("how fast the server answers 32 requests at once" in shown, enough) == (True, 0)
     assert "The server limits the rate of requests (1 of the pilot's were told to wait)" in shown
     assert "teacher.requests_per_minute" in shown
 

@@ -72,6 +72,33 @@ def test_lasting_non_answers_end_the_run_and_fail_no_row(name: str, tmp_path: Pa
         assert (result.rows_in, result.failed) == (160, 0)
 
 
+CAFE = {"finish_reason": "stop", "message": {"content": "Un café, € 3."}}
+
+
+@pytest.mark.parametrize(
+    ("charset", "body", "text"),
+    [
+        ("; charset=ISO-8859-1", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("cp1252"), "Un café, € 3."),
+        ('; Charset="gb18030"', json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("gb18030"), "Un café, € 3."),
+        ("; charset=utf-16-le", json.dumps({"choices": [CAFE]}).encode("utf-16-le"), "Un café, € 3."),
+        ("; charset=latin1", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode(), "Un café, € 3."),
+        ("; charset=unheard-of", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("cp1252"), None),
+        ("; charset=utf-8", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("cp1252"), None),
+        ("", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("cp1252"), None),
+        ("", json.dumps({"choices": CAFE}).encode(), "Un café, € 3."),
+        ("", json.dumps({"choices": {"0": CAFE, "1": CAFE}}).encode(), "Un café, € 3."),
+    ],
+)
+def test_an_answer_in_another_encoding_or_shape(charset: str, body: bytes, text: str | None) -> None:
+    """What a header declares is believed unless the body is UTF-8. No encoding is guessed: without a header a damaged
+    text is malformed. A single choice, or choices by number, need no list."""
+    answer = read_answer(body, 0.1, {}, headers={"Content-Type": f"application/json{charset}"})
+    verdicts = [judged(choice, None, {}, {}, 0) for choice in answer.choices]
+    assert {verdict.text for verdict in verdicts} == {text or ""}
+    assert {verdict.status for verdict in verdicts} == {"ok" if text else "malformed"}
+    assert len(verdicts) == (2 if b'"1"' in body else 1)
+
+
 def events(*pieces: Json, done: bool = True) -> bytes:
     """Server-sent events in OpenAI's format."""
     lines = [b": comment", *(b"data: " + orjson.dumps(piece) for piece in pieces), *([b"data: [DONE]"] if done else [])]

@@ -20,7 +20,7 @@ from synth.chat.error_words import error_body
 from synth.chat.http_status import meaning
 from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Ledger, Question
-from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 
 ANSWER = orjson.dumps(
@@ -254,21 +254,28 @@ TEXT = "a red dog stands on the hill at dawn and looks at the sea"
 
 
 @pytest.mark.parametrize(
-    ("id_", "text", "used"),
+    ("id_", "text", "hit", "used"),
     [
-        ("chatcmpl-0123456789abcdef", TEXT, 1),
-        ("chatcmpl-0123456789abcdef", "positive", 6),
-        ("chatcmpl-123", TEXT, 6),
+        ("chatcmpl-0123456789abcdef", TEXT, "", 1),
+        ("chatcmpl-0123456789abcdef", "positive", "", 6),
+        ("chatcmpl-123", TEXT, "", 6),
+        ("chatcmpl-{number}", "positive", "SEMANTIC HIT", 1),
+        ("chatcmpl-{number}", "positive", "HIT", 6),
     ],
 )
 def test_answer_of_a_semantic_cache_to_another_question_is_not_used(
-    id_: str, text: str, used: int, tmp_path: Path
+    id_: str, text: str, hit: str, used: int, tmp_path: Path
 ) -> None:
     """LiteLLM's semantic cache answered every question with the answer to the first (BerriAI/litellm#12234), and such
-    pairs were used. Equal labels, and ids that a server gives to several answers, are no such sign."""
+    pairs were used. Equal labels, and ids that a server gives to several answers, are no such sign, but
+    Portkey's header is, also with new ids."""
     lines: list[str] = []
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    copied = orjson.dumps({"id": id_, "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 9}})
+    copied = {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}
+
+    def reply(asked: Ask) -> Reply:
+        body = orjson.dumps({"id": id_.format(number=asked.number), **copied})
+        return Reply(body=body, headers={"x-portkey-cache-status": hit if asked.number > 1 else "MISS"})
 
     async def ask(ledger: Ledger, store: Store) -> None:
         ledger.endpoint.flow.say = lines.append
@@ -280,7 +287,9 @@ def test_answer_of_a_semantic_cache_to_another_question_is_not_used(
         # The same question again is answered from a cache of requests, which is reported in other words.
         assert sum("semantic cache" in line for line in lines) == (used == 1)
 
-    with LoopbackTeacher(lambda ask: Reply(body=copied)) as teacher:
+        assert sum("as it says" in line for line in lines) == (hit == "HIT")
+
+    with LoopbackTeacher(reply) as teacher:
         with_ledger(teacher, tmp_path, ask)
 
 

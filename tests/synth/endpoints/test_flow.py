@@ -529,6 +529,27 @@ def test_a_teacher_that_only_times_out_ends_the_run_soon(answered: int, concurre
     assert len(teacher.asked) <= answered + (concurrency + 12 if not answered else 3 * concurrency)
 
 
+@pytest.mark.parametrize("chance", [1, 2])
+def test_a_server_where_half_of_the_requests_hang_ends_no_run_at_a_concurrency_of_one(
+    chance: int, tmp_path: Path
+) -> None:
+    """A question that hung three times and one that was answered before, which hangs as often, ended the run. How often
+    others hung says how many in a row show more than chance. Rows that hang three times are left for the next run."""
+    draw = random.Random(chance)
+
+    def reply(ask: Ask) -> Reply:
+        return Reply(delay_s=3600 if ask.number > 3 and draw.random() < 0.5 else 0.0)
+
+    async def once() -> Any:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=1, retries=5, timeout_s=0.1) as r:
+            return await generate(r.store, input(30), [r.forward], concurrency=1)
+
+    with LoopbackTeacher(reply) as teacher:
+        result = asyncio.run(once())
+    assert result.rows_in == 30
+    assert set(result.reasons) <= {"timeout"}
+
+
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_server_that_hangs_for_less_than_an_outage_loses_no_row(concurrency: int, tmp_path: Path) -> None:
     """It answers nothing for longer than a row's three time limits, which ended the run, or at a concurrency of one
