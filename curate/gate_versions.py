@@ -9,7 +9,7 @@ VERSIONS = {
     **dict.fromkeys(("answered", "injection", "pii"), 7),
     **dict.fromkeys(("fenced", "label"), 8),
     **dict.fromkeys(("language", "sums", "toxic"), 9),
-    "echo": 13,
+    "echo": 14,
     **dict.fromkeys(("contacts", "invented_name", "repetition", "thinking"), 14),
     "encoding": 15,
     **dict.fromkeys(("input", "mixed_language"), 16),

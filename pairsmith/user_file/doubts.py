@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
+from pairsmith.user_file.record_schema import is_record
 from schemas.labels import distinct_labels, folded_label, label_counts, label_in
 from schemas.wording import counted, listed
 from synth.sources.columns import Cells, Fault, find_rejected_column
@@ -43,6 +44,13 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
         sentences.append(f"{several:,} {have} several different {what}: remove the rows with the {bad} ones")
     if are_labels or not outputs:
         return sentences
+    records = [is_record(output) for output in outputs]
+    if 2 * sum(records) > len(records) and not all(records):
+        first = next(output for output, record in zip(outputs, records, strict=True) if not record)
+        sentences.append(
+            f"{records.count(False):,} of {len(outputs):,} outputs are no JSON objects, but the others are: correct or"
+            f" remove them to learn records by a schema (`--kind extract`). The first: '{first[:40]}'"
+        )
     (same, rows), *_ = Counter(outputs).most_common(1)
     missing = [output for output in outputs if output.casefold() in MISSING]
     if missing and len(missing) > rows * (same in missing):
