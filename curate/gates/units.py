@@ -35,7 +35,7 @@ _DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%](?:(?<=[0-
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Short names that are a unit after a number in any text. Other names of one or two letters may be words.
-_SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г км см мм ч л м т र"
+_SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г мг км см мм ч л мл м т र"
 SHORT = frozenset(_SHORT.split())
 _ORDINAL = "°"  # 2° giorno: without a letter after it, it may not be a degree
 _FROM = "से"  # Hindi: a short second, and the word between the two ends of a range
