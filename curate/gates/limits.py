@@ -17,6 +17,7 @@ from curate.gates.phrases import find_all, lexicon, list_pattern, says, says_one
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import unstated_reason
 from curate.gates.same_words import ASKS
+from curate.gates.units import units_like_denials
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
@@ -307,8 +308,10 @@ def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
 
 
 def _without_idioms(text: str, language: str) -> str:
-    """Remove idioms that only look like denials or reasons: no doubt, last but not least, due to arrive."""
-    return list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
+    """Remove idioms that only look like denials or reasons (no doubt, last but not least, due to arrive), and units
+    that do (`3x/sem` in Portuguese)."""
+    text = list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
+    return units_like_denials(language).sub(" ", text)
 
 
 def _plain_denials(text: str, language: str, *, lacking: bool = False) -> str:

@@ -16,7 +16,7 @@ from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_forms import with_decimal_fractions
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import digit_numbers, groups_by_space
-from curate.gates.phrases import sections
+from curate.gates.phrases import NEVER, lexicon, sections
 from curate.gates.phrases.lists import alternation
 
 _UNITS = """
@@ -301,6 +301,16 @@ _HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile
 @lru_cache(maxsize=4096)  # the same few numbers occur in many texts
 def _forms(digits: str) -> tuple[frozenset[str], ...]:
     return tuple(number.forms for number in digit_numbers(digits))
+
+
+@cache
+def units_like_denials(language: str) -> re.Pattern[str]:
+    """Return a pattern for units that are spelt like denials, such as `sem` in Portuguese: behind a number and before no
+    word that may be denied, or behind a stroke."""
+    known = lexicon(language)
+    listed = alternation(known.words("negation") & duration_names(language).keys())
+    ends = rf"\.|\s*(?:[^\w\s]|\d|\Z)|\s+(?:{alternation(known.stop)})(?!\w)"
+    return re.compile(rf"(?:(?<=/)|(?<=\d)\s?(?=(?:{listed})(?:{ends})))(?:{listed})(?!\w)" if listed else NEVER.pattern)
 
 
 @cache
