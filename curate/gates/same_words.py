@@ -38,7 +38,8 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
     """Whether a text states what its message asks for, rather than asking again.
 
     The message is a question, has a word such as `please`, or begins with what the text says that `we` do. The text
-    does not ask, has no word such as `my` if the message has one, and does not begin with its question word.
+    does not ask, has no word such as `my` if the message has one, does not begin with its question word,
+    and has no number of its own.
     """
     asked, answer = fold(given), fold(text)
     if ASKS.search(answer) or says(language, "asks", answer):
@@ -46,6 +47,8 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
     if says(language, "first_person", asked) and says(language, "first_person", answer):
         return False
     before, after = words(given), words(text)
+    if any(map(str.isdigit, "".join({*after} - {*before}))):
+        return False
     if before[:1] == after[:1] and before[1:2] != after[1:2]:  # `Why is it closed?`: `Why it is closed.`
         return False
     return bool(ASKS.search(asked) or says(language, "asks", asked)) or after[1:2] == before[:1]

@@ -321,8 +321,8 @@ _CLAUSE_END = re.compile(r"[,;:.!?\u3001\u3002\uff0c\uff1b\uff01\uff1f\u060c\u06
 def _swapped_numbers(source: str, text: str, language: str, to: str) -> str:
     """Return two numbers in digits that changed places, or ''.
 
-    Both texts must have the same numbers, each once, and the source no date. A number that keeps a unit which the other
-    one does not have did not take its place: `for 5 days, 40 mg` for `40 mg for 5 days`.
+    Both texts must have the same numbers, each once, and the source no date. A number that keeps a unit which no other
+    one has did not change places: `for 5 days, 40 mg` for `40 mg for 5 days`.
     """
     first, second = (list(digit_numbers(join_digit_groups(side))) for side in (source, text))
     if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
@@ -336,13 +336,14 @@ def _swapped_numbers(source: str, text: str, language: str, to: str) -> str:
     order = [min(at, default=0) for at in places]
     if any(len(at) != 1 for at in places) or len(set(order)) < len(first):
         return ""
-    turned = ((a, b) for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k)
     here, there = (quantities(join_digit_groups(side), code) for side, code in ((source, language), (text, to)))
-    for pair in turned:
-        (a, a_kept), (b, b_kept) = ((units := _units_of(n, here), units & _units_of(n, there)) for n in pair)
-        if a & b or not (a_kept or b_kept):
-            return f"{pair[0].text}, {pair[1].text}"
-    return ""
+    units = [_units_of(number, here) for number in first]
+    moved = [
+        bool(own & _units_of(number, there)) and all(own.isdisjoint(other) for other in units[:at] + units[at + 1 :])
+        for at, (number, own) in enumerate(zip(first, units, strict=True))
+    ]
+    left = [(number.text, at) for number, at, is_moved in zip(first, order, moved, strict=True) if not is_moved]
+    return next((f"{a}, {b}" for (a, i), (b, k) in pairwise(left) if i > k), "")
 
 
 def _units_of(number: Number, numbered: Sequence[Quantity]) -> frozenset[str]:

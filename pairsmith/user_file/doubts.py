@@ -109,15 +109,17 @@ def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:
     ]
 
 
-def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
+def hints_of_labels(labels: Sequence[str], outputs: Sequence[str], asked: Sequence[str] = ()) -> list[str]:
     """Which labels these outputs have, and which are doubtful: those that mark a missing one, are spelt almost like a
-    frequent one, or occur only once, as those of a line of totals do."""
+    more frequent one, unless the texts that were `asked` about have that word too, or occur only once, as those of a
+    line of totals do."""
     times = label_counts(outputs)
     sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
     if missing := [label for label in labels if label.casefold() in MISSING]:
         sentences.append(f"labels that mark a missing one: {_listed(missing)}. Remove these rows")
+    words = {word for text in asked for word in folded_label(text).replace("-", " ").translate(_NO_SIGNS).split()}
     meant = {
-        label: next((one for one in labels if times[one] >= _FREQUENT * times[label] and _is_slip(label, one)), "")
+        label: next((one for one in labels if _is_slip(label, one, words, times[one] / times[label])), "")
         for label in labels
     }
     if slips := [f"'{label}' ({times[label]:,}) for '{one}' ({times[one]:,})" for label, one in meant.items() if one]:
@@ -128,15 +130,20 @@ def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
     return sentences
 
 
-_FREQUENT = 10  # times as many rows as its misspelling
+_FREQUENT, _FREQUENT_IF_LONG, _LONG = 10, 3, 7  # times as many rows as its misspelling; letters of a long word
+_NO_SIGNS = {ord(sign): None for sign in ".,;:!?()[]\"'\u201c\u201d\u201e\u00ab\u00bb"}
 
 
-def _is_slip(label: str, other: str) -> bool:
+def _is_slip(label: str, other: str, known: set[str], ratio: float) -> bool:
     """Whether one word of two labels differs, of at least four letters, by a letter that is left out, added, replaced
-    or in its neighbour's place."""
+    or in its neighbour's place, and is not among the `known` words. Long words are rarely that much alike, so of them
+    the other label may be less frequent."""
     pairs = list(zip_longest(folded_label(label).split(), folded_label(other).split(), fillvalue=""))
     different = [(one, two) for one, two in pairs if one != two]
     if len(different) != 1 or not all(map(str.isalpha, different[0])) or min(map(len, different[0])) < _SHORTEST_SLIP:
+        return False
+    is_long = min(map(len, different[0])) >= _LONG
+    if different[0][0] in known or ratio < (_FREQUENT_IF_LONG if is_long else _FREQUENT):
         return False
     one, two = different[0]
     while one and two and one[0] == two[0]:
