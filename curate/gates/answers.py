@@ -19,7 +19,13 @@ from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number_forms import Number
 from curate.gates.number_words import has_number_words, names_weekday, spelt_out_values, words_to_digits
-from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator, with_ascii_digits
+from curate.gates.numbers import (
+    NumberMentions,
+    groups_by_space,
+    join_digit_groups,
+    thousands_separator,
+    with_ascii_digits,
+)
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
@@ -83,7 +89,8 @@ def values(
 ) -> Judgement:
     """The texts and numbers in a JSON output are not invented. Score: the share of them that are in the input.
 
-    A number must be in the input in some spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000. In a language
+    A number must be in the input in some spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000; or it is
+    converted to the unit beside it, or the count of a single thing, 1. In a language
     whose number words are not known, this applies only to numbers of four or more digits. Of a date, the day and the
     year must be there (`years` are those that the style gives for texts without one), of a time the hour. A text may be
     paraphrased: it is invented if none of its words is there (ignoring case and endings) or a number of three or more
@@ -106,6 +113,9 @@ def values(
         held = source.holds(leaf) or records.is_computed(pair.input, leaf) or _is_stated(leaf, stated)
         if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
             absent.append((at, leaf))
+    if absent:  # these look at the whole record
+        inferred = records.inferred_values(pair.input, source.figures, value, language)
+        absent = [(at, leaf) for at, leaf in absent if (leaf if isinstance(leaf, str) else _plain(leaf)) not in inferred]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
@@ -132,7 +142,8 @@ def _objections(
         yield f"{quote(currency)} is another currency than that of the input"
     if repeated_item := source.repeated_item(leaves):
         yield f"a list repeats {quote(repeated_item)}"
-    if units := changed_unit(given, " | ".join(str(leaf) for _, leaf in leaves), language, language, alike=True):
+    stated = " | ".join((*(str(leaf) for _, leaf in leaves), *records.with_units(value, alone=True)))
+    if units := changed_unit(given, stated, language, language, alike=True):
         yield f"the input says {quote(units[0])}, the record {quote(units[1])}"
     if contradiction := source.contradiction(value):
         key, inside, clause = contradiction
@@ -179,7 +190,7 @@ class _Input:
     def __init__(self, text: str, language: str, years: Sequence[str]) -> None:
         self._years = years
         text = _SQUARED.sub("", text)
-        self._numbers = NumberMentions(join_digit_groups(text), language)
+        self._numbers = NumberMentions(join_digit_groups(text) if groups_by_space(language) else text, language)
         self._known, self._language = bool(lexicon(language).ones), language
         self._text, self._words = text, f" {' '.join(words(text))} "
 

@@ -51,9 +51,15 @@ def _names_other_label(text: str, named: str, labels: Collection[str], language:
     """Return the reason to doubt a label of which the text has no word, but those of exactly one other label; or ''."""
     spoken = words(text)
     known = [one for one in labels if (parts := words(_plain(one))) and all(_occurs(word, spoken) for word in parts)]
-    denials = ("denial", "negation", "negated") if known and f" {_plain(known[0])} " in f" {named} " else ("denial",)
-    if len(known) != 1 or _plain(known[0]) == named or any(says(language, name, fold(text)) for name in denials):
-        return ""  # the same word indicates both `allergic` and `not allergic`
+    if len(known) != 1 or (other := _plain(known[0])) == named:
+        return ""
+    denials, rest = ("denial",), f" {named} ".replace(f" {other} ", " ", 1)
+    if rest != f" {named} ":  # `account deletion` is a kind of `account`, `not allergic` none of `allergic`
+        denials = ("denial", "negation", "negated")
+        if not any(says(language, name, rest) for name in denials[:2]):
+            return ""
+    if any(says(language, name, fold(text)) for name in denials):
+        return ""
     return f"the label is {quote(named)}, and the text has the words of {quote(known[0])}"
 
 

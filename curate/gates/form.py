@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from itertools import islice, pairwise
 from math import floor
@@ -18,6 +17,7 @@ from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, only_flagged, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
 from curate.gates.repeated_parts import copied_example, is_unspaced_alphabet, letter_loop, repeated_part
+from curate.gates.same_words import CLOSING, FULL_STOPS, is_confirmed, is_corrected
 from curate.gates.words import cached_per_word, count_words, filler, stemmer_for, without_options, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
@@ -252,7 +252,7 @@ def _contained_sentence(text: str, other: str, language: str) -> str:
     if "```" in text or "|" in text or not has_known_stop_words(language) or is_verse(text):
         return ""
     every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
-    parts = [part for part in every if count_words(part) >= _MIN_WORDS and part.rstrip(_CLOSING).endswith(_STOP)]
+    parts = [part for part in every if count_words(part) >= _MIN_WORDS and part.rstrip(CLOSING).endswith(FULL_STOPS)]
     if not 1 < len(parts) <= _MAX_SENTENCES or count_repeated_roots(text, language) < _MIN_WORDS:
         return ""
     held = [roots(part, language) for part in parts]
@@ -323,13 +323,16 @@ def echo(
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
     if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
+        confirms = kind == "reply" and input != output and is_confirmed(given, text, language)
+        if confirms and not set(input).issuperset(output):
+            return passed("it confirms what the message asks", new)
         echoed = rejected("echo", f"it is the input with {', '.join(added) or 'no content word'} added", new)
         plain, now = ([word for word in side if word not in filler(language)] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
         polite = any(says(code, "manners", fold(style)) for code in ("en", language))
-        if plain == now and (kind == "reply" or (asking and not polite)):
+        if plain == now and not confirms and (kind == "reply" or (asking and not polite)):
             return echoed
-        if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
+        if asks_for_corrections or (kind != "reply" and is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)
         return only_flagged(echoed)
     if not repeats_message and len(input) >= _MIN_WORDS and output[: len(input)] == input and _continues_after(pair):
@@ -374,30 +377,15 @@ def _is_clean(given: str, language: str) -> bool:
     """Whether a text is a single sentence ready for print: it begins with a capital and ends with a full stop."""
     first = given.lstrip()[:1]
     joined = not lexicon(language).stop.isdisjoint(words(given))
-    return first.isupper() and given.rstrip().endswith(_STOP) and joined and len(sentences(fold(given))) == 1
+    return first.isupper() and given.rstrip().endswith(FULL_STOPS) and joined and len(sentences(fold(given))) == 1
 
 
 def _normalised_copy(text: str) -> str:
     """Normalise what any copy may change: whitespace, a capital at the start, punctuation at the end."""
-    plain = " ".join(text.split()).rstrip(_STOPS)
+    plain = " ".join(text.split()).rstrip("".join(FULL_STOPS) + " ,")
     return plain[:1].casefold() + plain[1:]
 
 
-def _is_corrected(given: str, text: str, language: str) -> bool:
-    """Whether a finished sentence, with words that join others, was changed in at most one word in twenty."""
-    known = lexicon(language).stop
-    if not given.rstrip(_CLOSING).endswith(_STOP) or (known and known.isdisjoint(words(given))):
-        return False
-    before, after = (list(side) if language in _UNSPACED else side.split() for side in (given, text))
-    matcher = SequenceMatcher(None, before, after, autojunk=False)  # takes quadratic time in the length
-    return matcher.quick_ratio() < _SAME_TEXT or (len(before) < _MAX_COMPARED and matcher.ratio() < _SAME_TEXT)
-
-
-_STOP = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964")
-_STOPS, _CLOSING = "".join(_STOP) + " ,", " \"'\u201d\u00bb\u300d)*_"
-_SAME_TEXT = 0.95  # similarity of the words of two texts, in order
-_MAX_COMPARED = 2_000  # words from which on their order is not compared
-_UNSPACED = ("zh", "ja")
 
 
 def _continues_after(pair: Pair) -> bool:

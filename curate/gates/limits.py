@@ -16,6 +16,8 @@ from curate.gates.opposites import turns_into_opposite
 from curate.gates.phrases import find_all, lexicon, list_pattern, says, says_one
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import unstated_reason
+from curate.gates.same_words import ASKS
+from curate.gates.units import units_like_denials
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
@@ -306,8 +308,10 @@ def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
 
 
 def _without_idioms(text: str, language: str) -> str:
-    """Remove idioms that only look like denials or reasons: no doubt, last but not least, due to arrive."""
-    return list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
+    """Remove idioms that only look like denials or reasons (no doubt, last but not least, due to arrive), and units
+    that do (`3x/sem` in Portuguese)."""
+    text = list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
+    return units_like_denials(language).sub(" ", text)
 
 
 def _plain_denials(text: str, language: str, *, lacking: bool = False) -> str:
@@ -419,5 +423,3 @@ _LIMIT = re.compile(r"([^\W\d_]+)\s+(\d+)(?!\d)")
 _CLAUSE_WHOLE = re.compile(r"[\s\S]+?(?:[.,;:!?\n\u2013\u2014]+(?:\s|$)|\s[\u2013\u2014-]\s|\Z)")
 _CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")
 _ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]")
-# Also as in Greek, Armenian, Amharic and Burmese.
-ASKS = re.compile("[?\u061f\u055e\u1367\u037e]|(?<=[\u03ac-\u03ce]);|\u101c\u102c\u1038(?=\u104b|\\s*\\Z)")

@@ -145,8 +145,9 @@ def scale_powers(language: str) -> dict[str, int]:
 
 
 def with_decimal_fractions(folded: str) -> str:
-    """Return folded text with mixed fractions as decimals: 1.5 for `1 1/2`, `2.5 horas` for `2 horas y media`."""
-    folded = _half_behind().sub(r"\1.5\2", folded)
+    """Return folded text with mixed fractions as decimals: `1.5` for `1 1/2`, `1.5 litre` for `a litre and a half`."""
+    if says("any", "halves_behind", folded) or says("any", "halves_beside", folded):
+        folded = _half_behind().sub(lambda half: f"{half[1] or 1}.5{half[2] or ''}", folded)
     if "/" not in folded:
         return folded
     return _MIXED_FRACTION.sub(lambda mixed: f"{mixed[1]}.{_DECIMALS[mixed[2]]}", folded)
@@ -154,9 +155,9 @@ def with_decimal_fractions(folded: str) -> str:
 
 @cache
 def _half_behind() -> re.Pattern[str]:
-    halves = alternation(word.replace("_", " ") for word in words_of("halves_behind"))
-    # It begins with the digit and looks behind from there, so that other characters are skipped quickly.
-    return re.compile(rf"(\d(?<![\d.,:/]\d)\d{{0,2}})( [^\W\d_]{{1,20}}) (?:{halves})(?!\w)")
+    ones, behind, beside = map(alternation, map(words_of, ("one_before_half", "halves_behind", "halves_beside")))
+    number = rf"(?<![\w.,:/])(?:(\d{{1,3}})(?![\d.,:/])|{ones})"
+    return re.compile(rf"{number}(?:( [^\W\d_]{{1,20}})? (?:{behind})| (?:{beside}))(?!\w)")
 
 
 def without_mixed_fractions(folded: str) -> str:

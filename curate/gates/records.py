@@ -27,7 +27,7 @@ from curate.gates.number_words import is_day_or_month, words_to_digits
 from curate.gates.phrases import is_listed, lexicon, list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.units import CURRENCIES, named_currencies, quantities
+from curate.gates.units import CURRENCIES, find_conversions, named_currencies, quantities
 from curate.words import words
 
 _SEPARATOR = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
@@ -216,6 +216,43 @@ def is_computed(text: str, leaf: Any) -> bool:
     return any(abs(leaf - result) < 0.006 for result in (*pairs, sum(amounts)))
 
 
+def inferred_values(text: str, figures: str, value: Any, language: str) -> frozenset[str]:
+    """Return the numbers of a record that are quantities of the text in another unit, which is beside them or in the
+    name of their field, with that unit: `2.1 kW` as `{"value": 2100, "unit": "W"}` or `{"power_w": 2100}`; and "1" if
+    that is a count, and the record has all numbers of the text, so that none of them can be it."""
+    stated = list(islice(with_units(value), _MAX_ITEMS))
+    kept, converted = find_conversions(text, " | ".join(stated), language, language)
+    units = {unit for number, _, unit in (one.partition(" ") for one in stated) if _plain(float(number)) in converted}
+    inside = [value, *value] if isinstance(value, list) else [value]
+    counts = [one.get(key) for one in inside if isinstance(one, dict) for key in one if _is_listed_count(key)]
+    held = set(_ANY_NUMBER.findall(fold(json.dumps(value, ensure_ascii=False))))
+    numbers = [number for number in _NUMBER.findall(figures) if number.replace(",", ".") not in kept]
+    has_all = all(re.sub(r"\D", "", n) in held or held.issuperset(_ANY_NUMBER.findall(n)) for n in numbers)
+    return converted | units | (frozenset("1") if 1 in counts and has_all else frozenset())
+
+
+_ANY_NUMBER, _NUMBER = re.compile(r"\d+"), re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def with_units(value: Any, *, alone: bool = False) -> Iterator[str]:
+    """Yield each number of a record with the short texts beside it and the last part of its field's name, any of which
+    may be its unit. `alone`: only a number and a text that have nothing beside them."""
+    inside = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else ()
+    for one in inside:
+        yield from with_units(one, alone=alone)
+    texts = [text for text in inside if isinstance(text, str) and len(text) <= _UNIT_LETTERS]
+    for key, number in value.items() if isinstance(value, dict) and not (alone and len(inside) != 2) else ():
+        if type(number) in (int, float):
+            yield from (f"{number} {unit}" for unit in (*texts, *(() if alone else (fold(key).rpartition("_")[2],))))
+
+
+_UNIT_LETTERS = 12
+
+
+def _is_listed_count(field: str) -> bool:
+    return is_listed("any", "fields_count", fold(field).replace("_", " "))
+
+
 def miscounted_field(text: str, value: Any, language: str) -> tuple[str, Any] | None:
     """Return a field with a wrong number, or None.
 
@@ -229,7 +266,7 @@ def miscounted_field(text: str, value: Any, language: str) -> tuple[str, Any] | 
     figures = fold(words_to_digits(text, language))
     if added := _added_percentage(figures, fields):
         return added
-    counts = [key for key in fields if is_listed("any", "fields_count", fold(key).replace("_", " "))]
+    counts = list(filter(_is_listed_count, fields))
     prices = [key for key in fields if is_listed("any", "fields_price", fold(key).replace("_", " "))]
     with_currency = _numbers_with_currency(figures, language) if counts and prices else frozenset[str]()
     for count in counts:

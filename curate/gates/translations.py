@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import chain, pairwise
@@ -53,7 +53,7 @@ from curate.gates.numbers import (
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import extra_letters, lexicon, says, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.units import changed_quantity, changed_unit, find_conversions
+from curate.gates.units import Quantity, changed_quantity, changed_unit, find_conversions, quantities
 from curate.words import words
 from schemas.records import Pair
 
@@ -147,7 +147,7 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
             "number_order",
             f"the days {quote(' / '.join(days[0][0]))} and {quote(' / '.join(days[0][1]))} changed places",
         )
-    if turned := _swapped_numbers(words_to_digits(source, language), words_to_digits(text, to)):
+    if turned := _swapped_numbers(words_to_digits(source, language), words_to_digits(text, to), language, to):
         yield "number_order", f"{quote(turned)} are in another order"
     if half := other_half_of_day(fold(source), fold(text)):
         yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"
@@ -318,10 +318,11 @@ def _clauses(text: str) -> int:
 _CLAUSE_END = re.compile(r"[,;:.!?\u3001\u3002\uff0c\uff1b\uff01\uff1f\u060c\u061f\u0964]+")
 
 
-def _swapped_numbers(source: str, text: str) -> str:
+def _swapped_numbers(source: str, text: str, language: str, to: str) -> str:
     """Return two numbers in digits that changed places, or ''.
 
-    Both texts must have the same numbers, each once, and the source no date.
+    Both texts must have the same numbers, each once, and the source no date. A number that keeps a unit which no other
+    one has did not change places: `for 5 days, 40 mg` for `40 mg for 5 days`.
     """
     first, second = (list(digit_numbers(join_digit_groups(side))) for side in (source, text))
     if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
@@ -335,9 +336,18 @@ def _swapped_numbers(source: str, text: str) -> str:
     order = [min(at, default=0) for at in places]
     if any(len(at) != 1 for at in places) or len(set(order)) < len(first):
         return ""
-    return next(
-        (f"{a.text}, {b.text}" for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k), ""
-    )
+    here, there = (quantities(join_digit_groups(side), code) for side, code in ((source, language), (text, to)))
+    units = [_units_of(number, here) for number in first]
+    moved = [
+        bool(own & _units_of(number, there)) and all(own.isdisjoint(other) for other in units[:at] + units[at + 1 :])
+        for at, (number, own) in enumerate(zip(first, units, strict=True))
+    ]
+    left = [(number.text, at) for number, at, is_moved in zip(first, order, moved, strict=True) if not is_moved]
+    return next((f"{a}, {b}" for (a, i), (b, k) in pairwise(left) if i > k), "")
+
+
+def _units_of(number: Number, numbered: Sequence[Quantity]) -> frozenset[str]:
+    return frozenset[str]().union(*(units for forms, units, _ in numbered if not number.forms.isdisjoint(forms)))
 
 
 def _untranslated(source: str, text: str, language: str, to: str) -> str:

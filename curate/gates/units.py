@@ -16,7 +16,7 @@ from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_forms import with_decimal_fractions
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import digit_numbers, groups_by_space
-from curate.gates.phrases import sections
+from curate.gates.phrases import NEVER, lexicon, sections
 from curate.gates.phrases.lists import alternation
 
 _UNITS = """
@@ -35,7 +35,7 @@ _DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%](?:(?<=[0-
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Short names that are a unit after a number in any text. Other names of one or two letters may be words.
-_SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г км см мм ч л м т र"
+_SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г мг км см мм ч л мл м т र"
 SHORT = frozenset(_SHORT.split())
 _ORDINAL = "°"  # 2° giorno: without a letter after it, it may not be a degree
 _FROM = "से"  # Hindi: a short second, and the word between the two ends of a range
@@ -301,6 +301,16 @@ _HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile
 @lru_cache(maxsize=4096)  # the same few numbers occur in many texts
 def _forms(digits: str) -> tuple[frozenset[str], ...]:
     return tuple(number.forms for number in digit_numbers(digits))
+
+
+@cache
+def units_like_denials(language: str) -> re.Pattern[str]:
+    """Return a pattern for units that are spelt like denials, such as `sem` in Portuguese: behind a number and before no
+    word that may be denied, or behind a stroke."""
+    known = lexicon(language)
+    listed = alternation(known.words("negation") & duration_names(language).keys())
+    ends = rf"\.|\s*(?:[^\w\s]|\d|\Z)|\s+(?:{alternation(known.stop)})(?!\w)"
+    return re.compile(rf"(?:(?<=/)|(?<=\d)\s?(?=(?:{listed})(?:{ends})))(?:{listed})(?!\w)" if listed else NEVER.pattern)
 
 
 @cache

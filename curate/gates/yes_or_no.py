@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 from curate.gates.folding import fold
-from curate.gates.limits import ASKS, begins_like_question
+from curate.gates.limits import begins_like_question
 from curate.gates.phrases import says, says_one
 from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.same_words import ASKS
 
 
 def answered_question(given: str, text: str, language: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHOWN = 20  # rows listed by default
+_SHOWN_CHARACTERS = {"input": 160, "output": 240}
 _STYLES = {"accepted": "green", "rejected": "red", "waiting": "yellow", "failed": "red"}
 
 
@@ -56,6 +57,7 @@ def _screen(session: Session, data: dict[str, Any]) -> list[RenderableType]:
     from schemas.wording import counted
 
     listed: list[RenderableType] = []
+    shortened = ""  # the first row of which only the beginning is shown
     for row in data["rows"]:
         state, why = row["state"], row["reason"] or ""
         if state == "accepted":
@@ -67,13 +69,19 @@ def _screen(session: Session, data: dict[str, Any]) -> list[RenderableType]:
             (f"{row['pair_id'][:12]}  " if row["pair_id"] else "", "bold"), (state, _STYLES[row["state"]])
         )
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
-        texts = (("input", _short(row["input"], 160)), ("output", _short(row["output"] or "", 240)))
-        listed.append(entry(head, [*texts, ("why", _short(shorten_ids(why), 400))]))
+        whole = {name: " ".join((row[name] or "").split()) for name in _SHOWN_CHARACTERS}
+        texts = [(name, cut(text, _SHOWN_CHARACTERS[name])) for name, text in whole.items()]
+        if not shortened and texts != list(whole.items()):
+            shortened = (row["pair_id"] or "")[:12]  # a row without an answer has no lineage
+        listed.append(entry(head, [*texts, ("why", cut(" ".join(shorten_ids(why).split()), 400))]))
     curate = f"[bold]{escape(session.command('curate'))}[/]"
     parts: list[RenderableType] = [row_sum(data["counts"]), ""]
     parts += listed or ["No row matches."]
     if data["more"]:
         parts.append("There are more rows; --limit 0 lists them all.")
+    if shortened:
+        explain = escape(session.command(f"explain {shortened}"))
+        parts += ["", f"Long texts are cut; [bold]{explain}[/] shows a whole row."]
     if data["erased"]:
         parts += [
             "",
@@ -82,7 +90,3 @@ def _screen(session: Session, data: dict[str, Any]) -> list[RenderableType]:
     if data["answered_since"]:
         parts += ["", f"Reviews have changed since; run {curate} to count them."]
     return parts
-
-
-def _short(text: str, most: int) -> str:
-    return cut(" ".join(text.split()), most)

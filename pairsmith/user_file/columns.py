@@ -25,7 +25,7 @@ from synth.sources.columns import Cells, Fault, SeedProblem, check_columns, foll
 from synth.sources.columns import paths_in as paths_in_source
 from synth.sources.csv_rows import Rows
 from synth.sources.rows import read_column_names, rows_of
-from synth.sources.turns import extract_turns, parse_turns
+from synth.sources.turns import as_json, extract_turns, parse_turns
 
 LOOKED_AT = 10_000  # rows that are inspected: half of them the first ones
 _MOST = 50_000_000  # characters of these rows; with longer rows, fewer are inspected
@@ -223,7 +223,8 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
-    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
+    spaced = [_spaced(cell) or text for cell, text in zip(turns, texts, strict=True) if text]
+    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spaced) if spaced else 0.0
     name = name if name.isidentifier() else f"c_{name}"
     first = next(iter(spelt), "") or next(
         (json.dumps(cell, ensure_ascii=False, default=str) for cell in cells if cell), ""
@@ -233,11 +234,16 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
 
 def _cell_text(cell: object) -> object:
-    """A cell as text: the contents of a list of turns, an object as JSON, anything else unchanged."""
+    """A cell as text: the contents of a list of turns, an object as the JSON it is read as, anything else unchanged."""
     turns = parse_turns(cell) if isinstance(cell, list) else None
     if isinstance(turns, list):
         return "\n\n".join(turn.content for turn in turns)
-    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
+    return as_json(cell) if isinstance(cell, dict) else cell
+
+
+def _spaced(cell: object) -> str:
+    """An object as JSON with blanks between its values, whose words are those of the values; '' for anything else."""
+    return json.dumps(cell, ensure_ascii=False, default=str) if isinstance(cell, dict) else ""
 
 
 def labels_of(columns: Iterable[Column]) -> Column | None:

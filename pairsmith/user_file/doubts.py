@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
+from pairsmith.user_file.record_schema import is_record
 from schemas.labels import distinct_labels, folded_label, label_counts, label_in
 from schemas.wording import counted, listed
 from synth.sources.columns import Cells, Fault, find_rejected_column
@@ -43,6 +44,13 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
         sentences.append(f"{several:,} {have} several different {what}: remove the rows with the {bad} ones")
     if are_labels or not outputs:
         return sentences
+    records = [is_record(output) for output in outputs]
+    if 2 * sum(records) > len(records) and not all(records):
+        first = next(output for output, record in zip(outputs, records, strict=True) if not record)
+        sentences.append(
+            f"{records.count(False):,} of {len(outputs):,} outputs are no JSON objects, but the others are: correct or"
+            f" remove them to learn records by a schema (`--kind extract`). The first: '{first[:40]}'"
+        )
     (same, rows), *_ = Counter(outputs).most_common(1)
     missing = [output for output in outputs if output.casefold() in MISSING]
     if missing and len(missing) > rows * (same in missing):
@@ -101,15 +109,17 @@ def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:
     ]
 
 
-def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
+def hints_of_labels(labels: Sequence[str], outputs: Sequence[str], asked: Sequence[str] = ()) -> list[str]:
     """Which labels these outputs have, and which are doubtful: those that mark a missing one, are spelt almost like a
-    frequent one, or occur only once, as those of a line of totals do."""
+    more frequent one, unless the texts that were `asked` about have that word too, or occur only once, as those of a
+    line of totals do."""
     times = label_counts(outputs)
     sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
     if missing := [label for label in labels if label.casefold() in MISSING]:
         sentences.append(f"labels that mark a missing one: {_listed(missing)}. Remove these rows")
+    words = {word for text in asked for word in folded_label(text).replace("-", " ").translate(_NO_SIGNS).split()}
     meant = {
-        label: next((one for one in labels if times[one] >= _FREQUENT * times[label] and _is_slip(label, one)), "")
+        label: next((one for one in labels if _is_slip(label, one, words, times[one] / times[label])), "")
         for label in labels
     }
     if slips := [f"'{label}' ({times[label]:,}) for '{one}' ({times[one]:,})" for label, one in meant.items() if one]:
@@ -120,15 +130,20 @@ def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
     return sentences
 
 
-_FREQUENT = 10  # times as many rows as its misspelling
+_FREQUENT, _FREQUENT_IF_LONG, _LONG = 10, 3, 7  # times as many rows as its misspelling; letters of a long word
+_NO_SIGNS = {ord(sign): None for sign in ".,;:!?()[]\"'\u201c\u201d\u201e\u00ab\u00bb"}
 
 
-def _is_slip(label: str, other: str) -> bool:
+def _is_slip(label: str, other: str, known: set[str], ratio: float) -> bool:
     """Whether one word of two labels differs, of at least four letters, by a letter that is left out, added, replaced
-    or in its neighbour's place."""
+    or in its neighbour's place, and is not among the `known` words. Long words are rarely that much alike, so of them
+    the other label may be less frequent."""
     pairs = list(zip_longest(folded_label(label).split(), folded_label(other).split(), fillvalue=""))
     different = [(one, two) for one, two in pairs if one != two]
     if len(different) != 1 or not all(map(str.isalpha, different[0])) or min(map(len, different[0])) < _SHORTEST_SLIP:
+        return False
+    is_long = min(map(len, different[0])) >= _LONG
+    if different[0][0] in known or ratio < (_FREQUENT_IF_LONG if is_long else _FREQUENT):
         return False
     one, two = different[0]
     while one and two and one[0] == two[0]:

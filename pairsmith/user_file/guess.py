@@ -89,7 +89,7 @@ def _with_doubts(path: Path, guessed: Guess, *, sampled: bool) -> Guess:
     if sampled:
         source = SeedSource(path=path.name, kind=guessed.kind, **guessed.settings)
         outputs = tuple(seed.reference or "" for seed in read_seeds([source], path.parent).seeds)
-    guessed.why.extend(hints_of_labels(labels := distinct_labels(outputs), outputs))
+    guessed.why.extend(hints_of_labels(labels := distinct_labels(outputs), outputs, asked))
     return guessed._replace(task={**guessed.task, "labels": labels})
 
 

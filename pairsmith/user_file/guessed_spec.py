@@ -32,6 +32,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
     seeds = [f"path = {in_toml(path.name)}", f"kind = {in_toml(guessed.kind)}"]
     seeds += [f"{key} = {in_toml(value)}" for key, value in guessed.settings.items()]
     system = KINDS[guessed.task["kind"]].defaults.get("task.system", "Rewrite the input in the house style.")
+    has_bounds = guessed.outputs and guessed.task["kind"] != "extract"  # a schema says more than a number of words
     return "\n".join(
         [
             comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
@@ -54,9 +55,9 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             *seeds,
             "",
             *(() if imported else _EXEMPLARS),
-            *(_length_gate(guessed.outputs) if guessed.outputs else ()),
+            *(_length_gate(guessed.outputs) if has_bounds else ()),
             *(("# An output may equal its input.", "echo = false") if guessed.copies else ()),
-            *(("",) if guessed.outputs else ()),
+            *(("",) if has_bounds else ()),
             *(_sampling_table(guessed.outputs) if guessed.outputs else ()),
         ]
     )

@@ -9,7 +9,19 @@ from typing import NamedTuple
 
 from curate.words import plain
 from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
-from pairsmith.user_file.header_words import AID, HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REMARK, REPLY
+from pairsmith.user_file.header_words import (
+    AID,
+    ATTRIBUTE,
+    HEAD,
+    INPUT,
+    LABELS,
+    MODEL,
+    OUTPUT,
+    PASSAGE,
+    REMARK,
+    REPLY,
+    REWRITTEN,
+)
 from pairsmith.user_file.record_schema import copied_share
 from prompts.languages import language_code
 from schemas.kinds import KINDS
@@ -23,7 +35,7 @@ _QUERY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
-_PHRASE = 2  # words
+_PHRASE, _HEADER_WORDS = 2, 3  # words
 _REPLIES = REPLY.split()
 LONG_WORDS = 40.0  # texts at least this long are assumed to be finished outputs
 _ASKED = f"{INPUT} {HEAD} {PASSAGE} {AID}"
@@ -139,12 +151,16 @@ def _unnamed_output(
         reason = "it contains queries of a database"
     # Beside them there may be numbers, ids and empty columns, but nothing that says something about the rows.
     alone = all(c in texts or not c.filled or c.is_bare or c.reference for c in columns)
-    beside = f"{PASSAGE} {AID} {HEAD} {REMARK}"
+    beside = f"{PASSAGE} {AID} {HEAD} {REMARK} {ATTRIBUTE}"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or alone):
         asks = [role_in(column.header) != "assistant" and column.called(INPUT) for column in texts]
         asks = asks if aside or not any(column.called(beside) for column in texts) else [False, False]
         best = texts[1] if asks[0] else texts[0] if asks[1] else None
         reason = f"it is the only {'text' if aside or len(columns) > 2 else 'column'} besides the input{aside}"
+    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2:
+        rewritten = [c for c in texts if len(c.header.split()) <= _HEADER_WORDS and c.called(REWRITTEN)]
+        best = rewritten[0] if len(rewritten) == 1 and not any(c.called(ATTRIBUTE) for c in texts) else None
+        reason = "by its name it was written from the other text"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
