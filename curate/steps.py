@@ -27,7 +27,7 @@ from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
 from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, row_vectors, spread_out
-from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_test_rows
+from curate.similarity.contamination import HeldOut, check_jaccard, collect_held_out, repeated_exchanges, with_test_rows
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
@@ -76,11 +76,7 @@ class NamedStep:
 
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
     """A step, gate or scorer with the name `by` and a hash of `settings` (anything JSON can represent). `counts` are
-    fields of StepId. Needed for callables without source code of their own, such as a lambda. Raises UsageError for
-    something that cannot be called, and for a name or settings of another type."""
-    if not callable(function):
-        what = f"{by!r:.80} names {function!r:.80}, which is not a function."
-        raise UsageError(what, fix='Write named(function, "a-name-1").')
+    fields of StepId. Needed for callables without source code of their own, such as a lambda."""
     checked_text(by, "named: the name")
     return NamedStep(StepId(by, content_id("step", [by, settings]), **counts), function)
 
@@ -210,7 +206,7 @@ def decontaminate(
     part of theirs (`curate.similarity.overlap.contaminated`). No review overrides it. `held_out` are texts, or a map
     from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote for them are
     held out as well. `beside` are texts of seeds without rows, which may share a template with the rows."""
-    _check_jaccard("decontaminate", jaccard)
+    check_jaccard("decontaminate", jaccard)
     if isinstance(held_out, Mapping):
         texts = several_texts(held_out.values(), "held_out")
         held_out = HeldOut(texts, tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
@@ -239,12 +235,6 @@ def decontaminate(
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
     return step
-
-
-def _check_jaccard(where: str, jaccard: Any) -> None:
-    """Raises UsageError for a bound that would find nothing, or everything."""
-    if not (isinstance(jaccard, int | float | np.number) and 0 < jaccard <= 1):
-        raise UsageError(f"{where}: jaccard = {jaccard!r}.", fix="It is above 0 and at most 1.")
 
 
 def _contaminated(touch: Overlap | None, held_out: HeldOut) -> Reason:
@@ -300,7 +290,7 @@ def duplicates(
     A row is flagged if another row has its output for another input (`one_output`, where texts are rewritten), as are
     both of two duplicates with different labels (`two_labels`).
     """
-    _check_jaccard("duplicates", jaccard)
+    check_jaccard("duplicates", jaccard)
     if kind not in KINDS:
         raise UsageError(f"duplicates: kind = {kind!r}.", fix=f"It is one of {', '.join(KINDS)}.")
     same = KINDS[kind]
