@@ -291,9 +291,8 @@ def duplicates(
     both of two duplicates with different labels (`two_labels`).
     """
     check_jaccard("duplicates", jaccard)
-    if kind not in KINDS:
+    if (same := KINDS.get(kind)) is None:
         raise UsageError(f"duplicates: kind = {kind!r}.", fix=f"It is one of {', '.join(KINDS)}.")
-    same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = pool.sorted_by(_preference(row, by_seed) for row in pool.survivors())
