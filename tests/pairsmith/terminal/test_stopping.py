@@ -343,6 +343,28 @@ def test_the_next_temporary_folder_removes_those_of_killed_processes(tmp_path: P
             assert (left.exists(), used.exists(), foreign.exists()) == (False, True, True)
 
 
+LATE_PROGRAM = """
+import os, signal, sys
+from pairsmith.cli import main
+
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid(), numbers=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        for number in numbers:
+            kill(own, number)
+
+late = Late()
+sys.argv = ["pairsmith", "docs", "index"]
+sys.exit(main())
+"""
+
+
+def test_a_signal_after_the_end_of_a_command_changes_nothing() -> None:
+    """While Python took its modules apart, which takes a second on a busy machine, SIGTERM ended `export` with 143
+    although it had done all its work."""
+    ended = subprocess.run([sys.executable, "-c", LATE_PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert (ended.returncode, ended.stderr, ended.stdout[:1]) == (0, "", "#")
+
+
 IMPORTING_PROGRAM = """
 import time
 from pairsmith.terminal.stopping import listening
