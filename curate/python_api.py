@@ -15,7 +15,7 @@ from curate.pool import Pool
 from curate.steps import NamedStep, Step, best, duplicates, each, scored
 from schemas import progress_line
 from schemas.blocking import run
-from schemas.errors import UsageError, several
+from schemas.errors import UsageError, checked_text, several
 from schemas.identity import random_sort_key
 from schemas.python_terms import python_terms
 from schemas.records import Imported, Pair, Seed
@@ -101,6 +101,7 @@ def gates(
     """
     if isinstance(language, bool):
         settings["language"], language = language, "en"
+    checked_text(style, "gates: style"), checked_text(language, "gates: language")
     bounds = {name: settings.pop(name) for name in LengthSettings.model_fields if name in settings}
     if unknown := sorted(settings.keys() - GateSettings.model_fields):
         raise no_setting("gates", unknown[0], [*LengthSettings.model_fields, *GateSettings.model_fields])

@@ -79,10 +79,11 @@ def assign_splits(
             number_of.append(-1)
             continue
         id_, number, recorded = draw_key(seed), len(splits), known.get(seed.id)
+        question = _question_key(seed) if seed.kind == "pair" else ""
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
-        elif seed.kind == "pair" and (recorded is None or known.get(_question_key(seed)) in (None, recorded)):
-            number = shared.setdefault(_question_key(seed), number)
+        elif seed.kind == "pair" and (recorded is None or known.get(question) in (None, recorded)):
+            number = shared.setdefault(question, number)
         if number < len(splits) and recorded is not None:
             if splits[number] < 0:
                 splits[number] = recorded
@@ -90,11 +91,11 @@ def assign_splits(
                 number = len(splits)
         elif number < len(splits) and seed.kind == "pair" and GROUP not in seed.meta:
             # In any order of the seeds, and as likely in the test as a question with one answer.
-            uniforms[number] = _uniform(_question_key(seed), settings)
+            uniforms[number] = _uniform(question, settings)
         number_of.append(number)
         if number == len(splits):
-            own = _question_key(seed) if seed.kind == "pair" and GROUP not in seed.meta else _own_draw_key(seed)
             if recorded is None and len(known):
+                own = question if seed.kind == "pair" and GROUP not in seed.meta else _own_draw_key(seed)
                 recorded = next((one for one in map(known.get, (id_, own)) if one is not None), None)
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)

@@ -27,11 +27,11 @@ from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
 from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, row_vectors, spread_out
-from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_test_rows
+from curate.similarity.contamination import HeldOut, check_jaccard, collect_held_out, repeated_exchanges, with_test_rows
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
-from schemas.errors import PairsmithError, UsageError, several_texts
+from schemas.errors import PairsmithError, UsageError, checked_text, several_texts
 from schemas.functions import Identity, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import construct
@@ -41,9 +41,9 @@ from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, iden
 from schemas.spec import SplitSettings
 from schemas.streamed import batched
 
-Step = Callable[[Pool], AsyncIterator[Verdict]]
-"""A step reads a pool and yields verdicts on its rows. It never drops a row: one without a verdict is not judged and
-waits. `pool.accepted()` are the rows that the steps before it keep."""
+Step = Callable[[Pool], AsyncIterator[Verdict] | Iterable[Verdict]]
+"""A step, async or plain, reads a pool and yields verdicts on its rows. It never drops a row: one without a verdict is
+not judged and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
 CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@2"
 CHOSEN, NOT_CHOSEN, UNCERTIFIED = "chosen", "not_chosen", "uncertified"
@@ -77,6 +77,7 @@ class NamedStep:
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
     """A step, gate or scorer with the name `by` and a hash of `settings` (anything JSON can represent). `counts` are
     fields of StepId. Needed for callables without source code of their own, such as a lambda."""
+    checked_text(by, "named: the name")
     return NamedStep(StepId(by, content_id("step", [by, settings]), **counts), function)
 
 
@@ -205,6 +206,7 @@ def decontaminate(
     part of theirs (`curate.similarity.overlap.contaminated`). No review overrides it. `held_out` are texts, or a map
     from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote for them are
     held out as well. `beside` are texts of seeds without rows, which may share a template with the rows."""
+    check_jaccard("decontaminate", jaccard)
     if isinstance(held_out, Mapping):
         texts = several_texts(held_out.values(), "held_out")
         held_out = HeldOut(texts, tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
@@ -288,10 +290,9 @@ def duplicates(
     A row is flagged if another row has its output for another input (`one_output`, where texts are rewritten), as are
     both of two duplicates with different labels (`two_labels`).
     """
-    if kind not in KINDS or not (isinstance(jaccard, int | float | np.number) and 0 < jaccard <= 1):
-        fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
-        raise UsageError(f"duplicates: jaccard = {jaccard!r}, kind = {kind!r}.", fix=fix)
-    same = KINDS[kind]
+    check_jaccard("duplicates", jaccard)
+    if (same := KINDS.get(kind)) is None:
+        raise UsageError(f"duplicates: kind = {kind!r}.", fix=f"It is one of {', '.join(KINDS)}.")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = pool.sorted_by(_preference(row, by_seed) for row in pool.survivors())

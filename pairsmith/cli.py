@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 _INTERRUPTED = 130
@@ -17,6 +18,8 @@ def main() -> int:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = _start()
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads of a user's functions: Ctrl-C ends that
+        _ignore_signals()
     except KeyboardInterrupt:  # before the handler of `pairsmith.terminal.stopping` is there, or after it has gone
         _ignore_signals()
         with suppress(OSError):  # it may be closed, or nobody reads it
@@ -28,7 +31,7 @@ def main() -> int:
 
 
 def _exit_at_once(code: int) -> None:
-    """End the process. While Python takes its modules apart, one more Ctrl-C would end it without our exit code."""
+    """End the process without taking its modules apart."""
     _ignore_signals()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -38,7 +41,8 @@ def _exit_at_once(code: int) -> None:
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore what would end the process without our exit code while Python takes its modules apart."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         while signal.getsignal(number) is not signal.SIG_IGN:
             with suppress(KeyboardInterrupt):  # by one that has just come
                 signal.signal(number, signal.SIG_IGN)

@@ -189,13 +189,14 @@ def several(given: Any, name: str, of: str = "texts", one: str = "Write [text]."
     Raises UsageError for a single text, which would be iterated character by character (`one` says what to do), and for
     a dict or a table, which would yield its keys or column names. Either would silently give wrong results or none.
     """
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and not hasattr(given, "columns"):
-        return given
+    is_table = hasattr(type(given), "columns")
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and not is_table:
+        return given.to_pylist() if hasattr(given, "to_pylist") else given  # pyarrow's arrays yield objects of its own
     fix = one if isinstance(given, str) else None
     first, value = next(iter(given.items()), ("", "")) if isinstance(given, Mapping) else ("", "")
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):  # a DatasetDict, or columns by their names
         fix = f"Pass one of its values, such as {name}[{first!r}]."
-    if hasattr(given, "columns"):
+    if is_table:
         fix = 'Pass one column, list(table["input"]), or two: list(zip(table["input"], table["output"])).'
     what = "one text" if isinstance(given, str) else f"of type {type(given).__name__}"
     raise UsageError(f"{name} is {what}, not a list of {of}.", fix=fix)
@@ -209,6 +210,13 @@ def several_texts(given: Any, name: str) -> tuple[str, ...]:
             what = "missing" if is_missing(text) else f"of type {type(text).__name__}, not a text"
             raise UsageError(f"{name}: text {number} is {what}.", fix="Leave it out, or pass a text.")
     return texts
+
+
+def checked_text(given: Any, name: str) -> str:
+    """Return `given` if it is a text, otherwise raise UsageError."""
+    if not isinstance(given, str):
+        raise UsageError(f"{name} = {given!r:.80} is of type {type(given).__name__}, not a text.")
+    return given
 
 
 def is_missing(cell: object) -> bool:

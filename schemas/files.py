@@ -212,10 +212,16 @@ def _clean_up(path: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.rename(old, path)
-    for partial in path.parent.glob(f".{path.name}.*.partial"):
+    remove_abandoned(path.parent, f".{path.name}.*.partial")
+
+
+def remove_abandoned(place: Path, pattern: str, after_s: float = _ABANDONED_S) -> None:
+    """Delete the folders that a killed process left in `place`. Their users lock them, but some time may pass between
+    making and locking one: less than `after_s`. What cannot be deleted stays."""
+    for folder in place.glob(pattern):
         with suppress(OSError):
-            if time.time() - partial.stat().st_mtime > _ABANDONED_S and not is_locked(partial):
-                shutil.rmtree(partial, ignore_errors=True)
+            if time.time() - folder.stat().st_mtime > after_s and not is_locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, ClassVar
 
 from schemas.blocking import is_cancelled
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, checked_text
 from schemas.functions import Identity, crash_of, function_identity
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot, Unfinished
@@ -37,10 +37,11 @@ class Function:
     ledger = None
 
     def __init__(self, function: Callable[[str], Any], system: str = "", named: str | None = None) -> None:
-        self.function, self.system = function, system
-        self.identity = (
-            Identity(named, "") if named else function_identity(function, 'Function(function, named="a-name-1")')
-        )
+        self.function, self.system = function, checked_text(system, "system")
+        if named:
+            self.identity = Identity(checked_text(named, "named"), "")
+        else:
+            self.identity = function_identity(function, 'Function(function, named="a-name-1")')
 
     @cached_property
     def fingerprint(self) -> str:

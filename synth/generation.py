@@ -133,12 +133,12 @@ def _generator(given: Generator | Callable[[str], Any]) -> Generator:
             why="A teacher is open only inside its with block.",
             fix=f"with teacher(...) as t: generate(texts, {type(given).__name__}(t, style=...)).",
         )
-    if hasattr(given, "fingerprint"):
+    if hasattr(given, "fingerprint") and not isinstance(given, type):
         return given  # type: ignore[return-value]  # one of ours, or an object of the same shape
-    if not callable(given):
+    if not callable(given) or isinstance(given, type):
         raise UsageError(
             f"{given!r:.80} is not a generator.",
-            fix="Pass a Forward, a Backward, or a function from text to outputs.",
+            fix="Pass Forward(t, style=...), Backward(t, style=...), or a function from text to outputs.",
         )
     return Function(given)
 

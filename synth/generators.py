@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from prompts import OLD_NAMES, Prompt, load
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from prompts.languages import language_name
-from schemas.errors import PromptError, several
+from schemas.errors import PromptError, checked_text, several, several_texts
 from schemas.identity import construct
 from schemas.project import Project
 from schemas.records import Direction, Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
@@ -80,6 +80,7 @@ class _TeacherGenerator:
     sampling: Sampling
 
     def __post_init__(self) -> None:
+        self.__dict__["columns"] = several_texts(self.columns, "columns")
         valid = self.settings  # reports an invalid value before any request; a dict of sampling settings is one
         self.__dict__.update(
             {name: getattr(valid, name) for name in ("sampling", "n", "levels") if hasattr(self, name)}
@@ -100,7 +101,7 @@ class _TeacherGenerator:
 
     @cached_property
     def template(self) -> Prompt:
-        return load(self.prompt, Path()) if isinstance(self.prompt, str) else self.prompt
+        return self.prompt if isinstance(self.prompt, Prompt) else load(checked_text(self.prompt, "prompt"), Path())
 
     @property
     def settings(self) -> ForwardSettings | BackwardSettings:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from prompts.answer_form import ANY_TEXT, AnswerForm
-from schemas.errors import InputError, UsageError, several
+from schemas.errors import InputError, UsageError, checked_text, several
 from schemas.python_terms import python_terms
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
@@ -102,6 +102,7 @@ def pairs(
     if not isinstance(named, Mapping | None):
         fix = 'Map our names to those of the file: columns={"input": "question", "output": "answer"}.'
         raise UsageError(f"pairs: columns = {columns!r:.80} is not a mapping.", fix=fix)
+    checked_text(system, "pairs: system")
     settings = {"kind": kind, "columns": dict(columns or {}), "input": input}
     of_file = {"format": format, "encoding": encoding, "split": split}
     if isinstance(rows, str | Path):
@@ -126,6 +127,7 @@ def _as_object(number: int, row: object) -> object:
             name if isinstance(name, str) else str(name): cell.tolist() if hasattr(cell, "tolist") else cell
             for name, cell in row.items()
         }
+    row = row.tolist() if hasattr(row, "tolist") else row
     if not isinstance(row, tuple | list) or len(row) != 2:
         fix = 'Pass two texts, or a dict: {"input": ..., "output": ...}.'
         raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix=fix)

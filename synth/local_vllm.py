@@ -181,7 +181,7 @@ async def vllm(
     name = lora[0].partition("=")[0] if lora else _flag_value("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
-    with tempfile.TemporaryFile() as log, temporary_folder("pairsmith-vllm-") as plugins:
+    with tempfile.TemporaryFile() as log, temporary_folder() as plugins:
         _write_plugin(plugins)
         server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *flags)
         command = child_command("synth.beside_parent", *server)

@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from curate.similarity.overlap import SHORT, Overlap, contaminated
 from curate.split import has_given_output, seed_split
 from curate.words import words
 from schemas.compressed import ending_of, open_unpacked
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from schemas.id_map import IdMap
 from schemas.kinds import KINDS
 from schemas.progress import Progress, reporting, unseen
@@ -33,6 +34,12 @@ if TYPE_CHECKING:  # the check before generation must not load numpy
     from curate.pool import Pool
 
 _CELL = 4  # words; a shorter text of a file may be a label or a name, which outputs contain by chance
+
+
+def check_jaccard(where: str, jaccard: object) -> None:
+    """Raise UsageError for a bound that would find nothing, or everything."""
+    if not (isinstance(jaccard, Real) and 0 < float(jaccard) <= 1):
+        raise UsageError(f"{where}: jaccard = {jaccard!r}.", fix="It is above 0 and at most 1.")
 
 
 class HeldOut(NamedTuple):

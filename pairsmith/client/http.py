@@ -14,11 +14,12 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote, urlencode
 
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 
 ROOT = "/api/v1"
 _TIMEOUT_S = 60.0
 _HEADERS = {"idempotency_key", "if_match", "last_event_id"}
+_ESCAPED = {ord(mark): quote(mark) for mark in '"\r\n'}  # in the name of a file, as browsers do
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
 Result = TypeVar("Result")
 Params = ParamSpec("Params")
@@ -33,15 +34,17 @@ class ProblemError(PairsmithError):
 
 
 class Http:
-    """A connection to the service at `url`."""
+    """A connection to the service at `url`. Raises UsageError for something that is not an address."""
 
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self.url, self._key, self._timeout_s = url.rstrip("/"), key, timeout_s
+        if not str(url).startswith(("http://", "https://")):
+            raise UsageError(f"{url!r:.80} is not an address.", fix='Write it as "http://127.0.0.1:8660".')
+        self.url, self._key, self._timeout_s = url.rstrip("/"), key and key.strip(), timeout_s
 
     def open(self, method: str, path: str, given: Mapping[str, Any]) -> Any:
         """Send a request and return the open response. Raises ProblemError, and OSError if the service does not
         respond."""
-        path_values = {name: quote(given[name], safe="") for name in _PATH_PARAMETER.findall(path)}
+        path_values = {name: quote(str(given[name]), safe="") for name in _PATH_PARAMETER.findall(path)}
         url = self.url + ROOT + path.format(**path_values)
         headers = {name.replace("_", "-"): given.get(name) for name in _HEADERS}
         headers["Authorization"] = f"Bearer {self._key}" if self._key else None
@@ -114,14 +117,18 @@ def _query_value(value: Any) -> Any:
 
 
 def _multipart(form: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Encode a form; a pair of a file name and bytes is a file."""
+    """Encode a form; a pair of a file name and bytes (or a text) is a file. Raises UsageError for another object."""
     boundary = secrets.token_hex(16)
     parts = b""
     for name, value in form.items():
         if value is None:
             continue
-        file = f'; filename="{quote(value[0])}"' if isinstance(value, tuple) else ""
-        content = value[1] if isinstance(value, tuple) else str(value).encode()
+        file_name, content = value if isinstance(value, tuple) else (None, value)
+        if not isinstance(content, str | bytes):
+            what = f"the field {name} of the form is of type {type(content).__name__}."
+            raise UsageError(what, fix='Pass a text, or a file as ("seeds.jsonl", path.read_bytes()).')
+        content = content.encode() if isinstance(content, str) else content
+        file = "" if file_name is None else f'; filename="{file_name.translate(_ESCAPED)}"'
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
         parts += head.encode() + content + b"\r\n"
     return parts + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

@@ -24,7 +24,8 @@ def variables(source: SeedSource) -> tuple[str, ...]:
 def _template(text: str) -> tuple[Template, frozenset[str]]:
     template, used = compiled(text, "seeds.input")
     if not used:
-        raise InputError("uses no column, so all inputs would be the same.", where=f"seeds.input = {text!r}")
+        fix = "Write the name of a column in double braces: {{ subject }}."
+        raise InputError("uses no column, so all inputs would be the same.", where=f"seeds.input = {text!r}", fix=fix)
     return template, frozenset(used)
 
 

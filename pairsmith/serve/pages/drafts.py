@@ -33,6 +33,7 @@ from pairsmith.serve.pages.columns import (
     remove_comments,
     source_keys,
 )
+from pairsmith.serve.pages.seed_reading import keep_reading
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
 from pairsmith.user_file.columns import Column
@@ -133,7 +134,7 @@ def _create_files(
             (folder / SCHEMA).write_text(schema, encoding="utf-8")
         project = parse(text := _initial_spec(path, table, slug, form), folder)
         AnswerForm.of(project.spec.task, folder)
-        read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
+        keep_reading(project, read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS))
         # The spec is partly derived from the file, so it must set nothing restricted beyond the starter spec.
         owner = caller.may(Right.own, slug)
         state_of(request).policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)

@@ -30,6 +30,7 @@ from pairsmith.serve.pages.drafts import (
     seeds_from_form,
 )
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
+from pairsmith.serve.pages.seed_reading import seed_reading
 from pairsmith.serve.pages.shell import (
     CONFIRMATIONS,
     SubmittedForm,
@@ -295,10 +296,9 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
     from curate.gates.shared_facts import imported_sample
     from curate.similarity.contamination import filter_contaminated_seeds
     from curate.split import assign_splits, shortages
-    from synth.sources.seeds import read_seeds
 
     try:
-        reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
+        reading = seed_reading(project)
     except PairsmithError as error:
         none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds", "left_out")}
         says = {"says": "No seeds can be read", "error": problem_view(error, project.folder)}
@@ -318,7 +318,7 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
         "short": [(s.what, s.fix) for s in shortages(seeds, project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
         "of_the_test": {like.number: like.text for like in shown},
-        "imported": imported_sample(seeds),
+        "imported": imported_sample(reading.seeds),
         "left_out": [(seed.source, like.text) for seed, like in left_out],
     }
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from schemas.temporary_folders import temporary_folder
 from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import ROOT, SUBJECTS, Project, answer
 from tests.synth.batch_loopback import BatchProvider
@@ -312,6 +313,56 @@ def test_the_second_signal_leaves_no_temporary_folder() -> None:
     ended = subprocess.run([sys.executable, "-c", ENDED_PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=250)
     folder, was_kept = ended.stdout.split()
     assert (ended.returncode, was_kept, Path(folder).exists()) == (130, "True", False), ended.stderr
+
+
+KILLED_PROGRAM = """
+import os, signal
+from schemas.temporary_folders import temporary_folder
+
+with temporary_folder() as folder:
+    print(folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_temporary_folder_removes_those_of_killed_processes(tmp_path: Path) -> None:
+    """After `kill -9` the copy of a store stayed in /tmp for good. The next process that makes one removes it, but none
+    that is in use, however old, none that has only just been made, and none of somebody else."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250
+    )
+    left, foreign = Path(killed.stdout.strip()), tmp_path / "pairsmith-other"
+    foreign.mkdir()
+    assert (killed.returncode, left.parent, left.is_dir()) == (-signal.SIGKILL, tmp_path, True), killed.stderr
+    with temporary_folder(place=tmp_path) as used:
+        assert left.is_dir()
+        for folder in (left, used, foreign):
+            os.utime(folder, (0, 0))
+        with temporary_folder(place=tmp_path):
+            assert (left.exists(), used.exists(), foreign.exists()) == (False, True, True)
+
+
+LATE_PROGRAM = """
+import os, signal, sys
+from pairsmith.cli import main
+
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid(), numbers=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        for number in numbers:
+            kill(own, number)
+
+late = Late()
+sys.argv = ["pairsmith", "docs", "index"]
+sys.exit(main())
+"""
+
+
+def test_a_signal_after_the_end_of_a_command_changes_nothing() -> None:
+    """While Python took its modules apart, which takes a second on a busy machine, SIGTERM ended `export` with 143
+    although it had done all its work."""
+    ended = subprocess.run([sys.executable, "-c", LATE_PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert (ended.returncode, ended.stderr, ended.stdout[:1]) == (0, "", "#")
 
 
 IMPORTING_PROGRAM = """
