@@ -245,6 +245,25 @@ def test_an_opened_thinking_block_is_refused_whatever_its_tag(opened: str, close
     assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
 
 
+def test_a_block_that_stays_open_without_a_budget_is_closed() -> None:
+    """A look-alike of Seed-OSS, whose weights we have not run: without a budget its prompt ends within the reasoning
+    block, which the model closes itself. It used to be refused. Without a known end it still is."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    opened = "{% if thinking_budget == 0 %}<seed:think><seed:reflect>{% endif %}"
+    ends = "{# </seed:reflect> </seed:think> #}"
+    written = _TURNS.replace("HEAD", "''") + _ASKING.removesuffix("{% endif %}") + opened + "{% endif %}"
+    tokenizer.chat_template = (
+        "{% if not thinking_budget is defined %}{% set thinking_budget = -1 %}{% endif %}" + written
+    )
+    with pytest.raises(PairsmithError, match="opens <seed:reflect> before the answer"):
+        Chat(tokenizer)
+    tokenizer.chat_template = ends + written
+    chat = Chat(tokenizer)
+    assert chat.prompt(ASKED).endswith("<seed:think><seed:reflect></seed:reflect></seed:think>")
+    settled = chat.tokenizer.chat_template
+    assert Chat(chat.tokenizer).tokenizer.chat_template == settled
+
+
 @by_family
 def test_a_greeting_before_the_first_question_is_kept(family: Family) -> None:
     """Many support chats begin with the agent. Templates that demand that the sides alternate refused all of them, once

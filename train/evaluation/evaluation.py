@@ -330,8 +330,8 @@ def _side_by_side(plan: EvaluationPlan) -> tuple[Example, ...]:
 
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
-    """The greedy pass rate of the tuned model on `plan.validation`. None if there was no complete answer, or if only
-    the form of a label or a record could be checked. The base is asked only to compare a merged model with it.
+    """The greedy pass rate of the tuned model on `plan.validation`. None if no answer arrived, or if only the form
+    of a label or a record could be checked. The base is asked only to compare a merged model with it.
     """
     if is_form_only(plan.checks.names):
         return None
