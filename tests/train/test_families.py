@@ -439,14 +439,23 @@ _VISION = {**_SIZES, "image_size": 28, "patch_size": 14}
             {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"},
             "img_projection_up",
         ),
+        (
+            "mllama",
+            {
+                "text_config": {**_TEXT, "num_hidden_layers": 2, "cross_attention_layers": [1]},
+                "vision_config": {"attention_heads": 4, "intermediate_layers_indices": [0]},
+            },
+            {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+            "fc1",
+        ),
     ],
 )
 def test_only_the_text_part_of_a_model_that_reads_images_gets_an_adapter(
     kind: str, config: dict[str, Any], layers: set[str], of_images: str
 ) -> None:
     """Gemma's checkpoints from 4B on hold a vision tower, whose layers have the names of the text's: q_proj, fc1; Phi-4
-    multimodal has one, and one for sound, within its decoder. They learn nothing from texts, so they get no adapter,
-    chosen by name or not."""
+    multimodal has one, and one for sound, within its decoder, and Llama 3.2 Vision has blocks there that only attend to
+    images. They learn nothing from texts, so they get no adapter, chosen by name or not."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     def model() -> Any:
