@@ -354,8 +354,10 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
-        by_reference = result.pass_rate and compare_with_references(
-            answers_, plan.references, labels, is_json=is_json, groups=plan.groups
+        by_reference = (
+            compare_with_references(answers_, plan.references, labels, is_json=is_json, groups=plan.groups)
+            if result.pass_rate and result.complete
+            else None
         )
         invented = invented_rate(outputs, inputs, plan.references, plan.detail_gates, plan.groups)
         more = {"by_reference": by_reference, "invented": invented, "shared": answers[mode].shared}

@@ -142,10 +142,10 @@ class Spread(Record):
 class ModeResult(Record):
     """One system under one decoding. Shares are of the answers that arrived; those not scored count as not passed.
 
-    `pass_rate` is None if the system was not measured (`is_measured`). Then there are no shares of single checks and no
-    comparison with references either. A cut answer counts in `truncated`, a refused one in `refused`, an empty one that
-    ended by itself in `empty`, a complete one that a check could not judge in `not_scored`; no answer counts twice. In
-    evaluations of earlier versions refused ones are in `empty`.
+    `pass_rate` is None if the system was not measured (`is_measured`). Then, and if no answer is complete, there are no
+    shares of single checks and no comparison with references. A cut answer counts in `truncated`, a refused one in
+    `refused`, an empty one that ended by itself in `empty`, a complete one that a check could not judge in
+    `not_scored`; no answer counts twice. In evaluations of earlier versions refused ones are in `empty`.
 
     `by_reference` compares the answers with outputs written by people, `invented` is the share of complete answers with
     an invented detail (`invented`). `seconds` is per request at the evaluation's concurrency, including the wait
@@ -345,7 +345,8 @@ class Evaluation(Record):
 
         def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
             summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
-            names = ("by_reference",) * bool(summary.pass_rate) + ("invented", "tokens_per_s", "shared")
+            names = ("by_reference",) * bool(summary.pass_rate and summary.complete)
+            names += ("invented", "tokens_per_s", "shared")
             kept = {of: getattr(result, of) for of in names}
             return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
@@ -410,7 +411,8 @@ def summarise(
     answers = [output for output in outputs if output.answered]
     counts = by_seed(answers)
     seeds = sorted(counts)
-    measured = is_measured(outputs)
+    measured, complete = is_measured(outputs), any(output.whole for output in answers)
+    checked = names if measured and complete else ()
     tokens, answer_seconds = timed or (usage.completion_tokens, sum(output.seconds for output in answers))
     requests = {(output.seed_id, output.seconds) for output in answers if output.seconds}
     return ModeResult(
@@ -422,7 +424,7 @@ def summarise(
         refused=sum(output.refused and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
         not_scored=sum(output.is_unscored for output in answers),
-        checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
+        checks={name: fmean(output.checks[name] is True for output in answers) for name in checked},
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([seconds for _, seconds in requests]),
         usage=usage,
