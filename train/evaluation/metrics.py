@@ -322,15 +322,15 @@ class Evaluation(Record):
         gaps = [gap for gap in evaluation.comparisons if gap.difference]
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
         # Earlier versions did not test what answers that a check could not judge may decide.
-        unscored = {(output.system, output.mode) for output in evaluation.outputs if output.is_unscored}
-        lower = [gap.b if gap.difference.estimate > 0 else gap.a for gap in gaps if gap.difference]
-        ended = zip(lower, gaps, strict=True)
-        untested |= any(gap.p_unscored is None and (of, gap.mode) in unscored for of, gap in ended)
+        untested |= any(o.is_unscored for o in evaluation.outputs) and all(gap.p_unscored is None for gap in gaps)
         untested |= any(gap.spread is None and gap.difference.estimate for gap in gaps if gap.difference)
-        # Nor did they ask for complete answers of half of a system's inputs, or for those of tuned whatever they are.
-        untested |= evaluation._measured_otherwise()
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
-        return evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
+        # Nor did they ask whether half of a system's answers are complete.
+        if evaluation._measured_otherwise():
+            return evaluation._recomputed()
+        again = evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
+        # A new evaluation may look like an old one; pydantic warns if another object than the new one is returned.
+        return evaluation if again.comparisons == evaluation.comparisons else again
 
     def _measured_otherwise(self) -> bool:
         """Whether another system or decoding counted as measured when it was computed than does now."""

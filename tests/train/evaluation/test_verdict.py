@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -593,6 +594,15 @@ def test_a_rival_that_loops_until_it_is_cut_has_failed() -> None:
     assert (verdict(seen).decision, verdict(seen).fine_tune) == ("ship", "fine-tune")
     numbers = {"text": ", ".join(str(number) for number in range(1990, 2030))}
     assert verdict(changed(measured, "base", 60, loop | numbers)).decision == "not enough evidence"
+
+
+def test_a_new_evaluation_is_not_read_as_an_old_one() -> None:
+    """If a check could not judge an answer of the better system only, the evaluation seemed to be one of an earlier
+    version: it was computed twice, and pydantic warned on the terminal."""
+    seen = crashed(evaluation(tuned=1.0), "tuned", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Evaluation(**{name: getattr(seen, name) for name in Evaluation.model_fields})
 
 
 def test_all_cut_answers_of_the_tuned_model_are_no_excuse() -> None:
