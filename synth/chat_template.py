@@ -55,6 +55,7 @@ _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answe
 _REASONING_START = re.compile(
     r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.IGNORECASE
 )
+_OPEN_TAGS = re.compile(r"(?:<[\w:]+>\s*)+\Z")
 # The end of text that only a prompt has, if it opens reasoning by words or by a tag that is not closed.
 _OPENING = re.compile(r"([^\s>\]][^\n>\]]*|<[\w:]+>|\[\w+\])\s*\Z")
 _QUESTION = ({"role": "user", "content": _USER},)
@@ -177,7 +178,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     - `{% generation %}` marks for trainers, which most servers cannot parse, become blocks without effect.
     - Text that the template writes before an answer, but not at the end of a prompt, is added to the prompt: the head
       of the turn if the template ignores `add_generation_prompt`, or the empty reasoning block or channel of a model
-      that would think first. This is skipped if the spec enables thinking.
+      that would think first, or the end of a block that is still open. This is skipped if the spec enables thinking.
     - If the template refuses or drops a system message, the system message is put at the start of the first user turn,
       followed by an empty line, as Gemma 3 does by itself.
     - If it refuses or drops a greeting, with which many support chats begin, an empty question is put before it.
@@ -201,12 +202,13 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
         given.setdefault(_THINKING, False)
     constants = _constants(given)
     template = template.removeprefix(constants)
-    constants += _other_switches(tokenizer, constants, template, given)
+    constants += (switches := _other_switches(tokenizer, constants, template, given))
     if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
         template = _SWITCH_OFF + template.removesuffix("\n") + _SWITCHED_OFF
     tokenizer.chat_template = constants + template
     prompt = _render(tokenizer, _QUESTION, prompt=True)
-    if not (arguments or {}).get(_THINKING) and (head := _prompt_head(tokenizer, prompt)):
+    head = _prompt_head(tokenizer, prompt) or (_closing(prompt, template) if switches else "")
+    if head and not (arguments or {}).get(_THINKING):
         ending = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
         tokenizer.chat_template = constants + template + ending
         if _render(tokenizer, _QUESTION, prompt=True) == prompt + head:
@@ -266,6 +268,14 @@ def _prompt_head(tokenizer: Any, prompt: str) -> str:
     before = _render(tokenizer, _EXCHANGE).rpartition(_ANSWER)[0]
     head = before.removeprefix(prompt) if before.startswith(prompt) else ""
     return head.rstrip(" ") if head.strip() else ""
+
+
+def _closing(prompt: str, template: str) -> str:
+    """The end tags of the reasoning block in which a prompt ends although thinking was switched off, if the template
+    knows them: Seed-OSS leaves the block open, for the model to write that it has no budget and to close it."""
+    opened = _OPEN_TAGS.search(prompt)
+    tags = [f"</{name}>" for name in re.findall(r"<([\w:]+)>", opened[0])[::-1]] if opened else []
+    return "".join(tags) if all(tag in template for tag in tags) else ""
 
 
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:

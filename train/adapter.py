@@ -30,19 +30,24 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         "target_modules": list(settings.targets) or "all-linear",
         "use_rslora": settings.rslora,
     }
-    if settings.backend == "unsloth":  # which cannot pass on what is excluded
-        if fused:
-            lora["target_modules"] = sorted({_last(name) for name in layers} - {*fused})
+    if settings.backend == "unsloth":  # which cannot pass on what is excluded, so each layer is named
+        if fused or of_other_senses:
+            chosen = [name for name in layers if not settings.targets or _ends_in(name, settings.targets)]
+            lora["target_modules"] = [name for name in chosen if _last(name) not in fused]
         return unsloth_backend.new_adapter(model, settings, lora)
     excluded = [*fused, *of_other_senses] or None
     config = LoraConfig(**lora, exclude_modules=excluded, use_dora=settings.dora, task_type="CAUSAL_LM")
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError as error:
         key = next((key for key in ("dora", "dropout") if key in str(error)), "targets")
         fix = "Choose other layers, or remove the key: then every layer that can have an adapter gets one."
         fix = fix if key == "targets" else "This base cannot be trained with it: remove the key."
         raise InputError(first_line(error), where=f"train.{key}", fix=fix) from None
+    for name in ("target_modules", "exclude_modules"):  # sets, whose order would differ in every adapter's file
+        if isinstance(names := getattr(config, name), set):
+            setattr(config, name, sorted(names))
+    return adapted
 
 
 def _linear_layers(model: Any) -> tuple[list[str], list[str]]:
@@ -57,12 +62,16 @@ def _linear_layers(model: Any) -> tuple[list[str], list[str]]:
 
 def _refuse_unknown_targets(targets: Sequence[str], layers: Sequence[str]) -> None:
     for target in targets:
-        if not any(f".{name}".endswith(f".{target}") for name in layers):
+        if not any(_ends_in(name, [target]) for name in layers):
             raise InputError(
                 f"the base has no linear layer named '{target}', and only linear layers can have an adapter.",
                 where="train.targets",
                 fix=f"Choose from its layers: {', '.join(sorted({_last(name) for name in layers}))}.",
             )
+
+
+def _ends_in(name: str, targets: Sequence[str]) -> bool:
+    return f".{name}".endswith(tuple(f".{target}" for target in targets))
 
 
 def _last(name: str) -> str:
@@ -72,7 +81,8 @@ def _last(name: str) -> str:
 
 def _text_part(model: Any) -> set[Any]:
     """The modules that read and write text: all of them, or the decoder's if the model has further parts, without
-    readers of images and sound and what holds only these (Phi-4 multimodal keeps them in its decoder)."""
+    readers of images and sound and what holds only these (Phi-4 multimodal keeps them in its decoder), and without the
+    blocks that a text passes by, because they attend to an image (Llama 3.2 Vision)."""
     text = model if model.config.get_text_config() is model.config else model.get_decoder()
     embeddings, parts = model.get_input_embeddings(), {*text.modules()}
     for module in text.modules():
@@ -81,4 +91,7 @@ def _text_part(model: Any) -> set[Any]:
             getattr(part, "main_input_name", "input_ids") != "input_ids" for part in held
         ):
             parts -= held
+    passed_by = [f"layers.{at}" for at in getattr(text.config, "cross_attention_layers", None) or ()]
+    for block in (module for name, module in text.named_modules() if passed_by and _ends_in(name, passed_by)):
+        parts -= {*block.modules()}
     return parts

@@ -249,7 +249,7 @@ def in_words(curve: LearningCurve) -> list[str]:
     unmeasured = sum(point.pass_rate is None for point in (*curve.points, *curve.slices))
     lines = []
     if 0 < unmeasured < len(curve.points) + len(curve.slices):
-        gave = "gave no complete answer, and so"
+        gave = "gave no answer, and so"
         which = counted(unmeasured, f"training {gave} has", f"trainings {gave} have")
         lines.append(f"shown as validation loss: {which} no pass rate")
     for share in SHARES:

@@ -24,7 +24,7 @@ from train.evaluation.metrics import (
     Output,
     SystemResult,
 )
-from train.evaluation.relation import untuned
+from train.evaluation.relation import unfinished_modes, untuned
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
 from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
 
@@ -73,7 +73,12 @@ def headline(evaluation: Evaluation) -> str:
         for mode, rival in best.items()
         if (gap := evaluation.comparison(TUNED, rival.name, mode)) is not None and gap.shown is not None
     ]
-    return f"{capital('; '.join(sides))}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+    difference = f" Difference {', '.join(gaps)}." if gaps else ""
+    unfinished = {
+        of.label: [mode for mode in unfinished_modes(of) if best[mode].name != of.name] for of in untuned(evaluation)
+    }
+    unknown = [f" {capital(of)} was not measured {' and '.join(modes)}." for of, modes in unfinished.items() if modes]
+    return f"{capital('; '.join(sides))}.{difference}{''.join(unknown)}"
 
 
 def best_untuned(evaluation: Evaluation, mode: Mode) -> SystemResult:
@@ -95,7 +100,7 @@ def _side(name: str, system: SystemResult, modes: Sequence[Mode]) -> str:
         if result.pass_rate is not None
     ]
     if not rates:
-        return f"{name} was not measured, because it gave no complete answer"
+        return f"{name} was not measured, because fewer than half of its answers are complete"
     rest = "".join(f" ({mode} not measured)" for mode, result in results.items() if result.pass_rate is None)
     return f"{name} passes all checks on {' and '.join(rates)} answers{rest}"
 
@@ -104,7 +109,7 @@ def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
     """A difference in words, whatever its direction."""
     than, gap, inputs = evaluation.system(comparison.b).label, comparison.difference, comparison.more_inputs
     if gap is None:
-        return f"Tuned against {than} was not measured: one of them gave no complete answer."
+        return f"Tuned against {than} was not measured: too few answers of one of them are complete."
     level = percent(gap.level)
     if comparison.outcome == "not enough evidence":
         more = f" About {evaluation.more_inputs(inputs)} would be needed." if inputs else ""

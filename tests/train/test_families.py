@@ -245,6 +245,25 @@ def test_an_opened_thinking_block_is_refused_whatever_its_tag(opened: str, close
     assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
 
 
+def test_a_block_that_stays_open_without_a_budget_is_closed() -> None:
+    """A look-alike of Seed-OSS, whose weights we have not run: without a budget its prompt ends within the reasoning
+    block, which the model closes itself. It used to be refused. Without a known end it still is."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    opened = "{% if thinking_budget == 0 %}<seed:think><seed:reflect>{% endif %}"
+    ends = "{# </seed:reflect> </seed:think> #}"
+    written = _TURNS.replace("HEAD", "''") + _ASKING.removesuffix("{% endif %}") + opened + "{% endif %}"
+    tokenizer.chat_template = (
+        "{% if not thinking_budget is defined %}{% set thinking_budget = -1 %}{% endif %}" + written
+    )
+    with pytest.raises(PairsmithError, match="opens <seed:reflect> before the answer"):
+        Chat(tokenizer)
+    tokenizer.chat_template = ends + written
+    chat = Chat(tokenizer)
+    assert chat.prompt(ASKED).endswith("<seed:think><seed:reflect></seed:reflect></seed:think>")
+    settled = chat.tokenizer.chat_template
+    assert Chat(chat.tokenizer).tokenizer.chat_template == settled
+
+
 @by_family
 def test_a_greeting_before_the_first_question_is_kept(family: Family) -> None:
     """Many support chats begin with the agent. Templates that demand that the sides alternate refused all of them, once
@@ -420,14 +439,23 @@ _VISION = {**_SIZES, "image_size": 28, "patch_size": 14}
             {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"},
             "img_projection_up",
         ),
+        (
+            "mllama",
+            {
+                "text_config": {**_TEXT, "num_hidden_layers": 2, "cross_attention_layers": [1]},
+                "vision_config": {"attention_heads": 4, "intermediate_layers_indices": [0]},
+            },
+            {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+            "fc1",
+        ),
     ],
 )
 def test_only_the_text_part_of_a_model_that_reads_images_gets_an_adapter(
     kind: str, config: dict[str, Any], layers: set[str], of_images: str
 ) -> None:
     """Gemma's checkpoints from 4B on hold a vision tower, whose layers have the names of the text's: q_proj, fc1; Phi-4
-    multimodal has one, and one for sound, within its decoder. They learn nothing from texts, so they get no adapter,
-    chosen by name or not."""
+    multimodal has one, and one for sound, within its decoder, and Llama 3.2 Vision has blocks there that only attend to
+    images. They learn nothing from texts, so they get no adapter, chosen by name or not."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     def model() -> Any:

@@ -288,5 +288,5 @@ def test_a_training_without_a_pass_rate_is_reported() -> None:
 
     lines = in_words(learning_curve(ROWS, train, measure, seed=1, group_sizes=[4] * 5))
     assert not any("validation inputs" in line for line in lines), "a loss is not of inputs in groups"
-    assert lines[0] == "shown as validation loss: 2 trainings gave no complete answer, and so have no pass rate"
+    assert lines[0] == "shown as validation loss: 2 trainings gave no answer, and so have no pass rate"
     assert lines[1].startswith("25% of the rows (50): loss")

@@ -25,18 +25,19 @@ from train.evaluation.intervals import (
 if TYPE_CHECKING:
     from train.evaluation.metrics import Mode, Output
 
+TUNED, _MIN_COMPLETE = "tuned", 0.5
 Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
 
 
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
 
-    `difference` is None if one of the two was not measured. `simultaneous`, which is shown, is the same with a wider
-    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). `p_value` is
-    from the exact sign-flip test, `p_holm` is adjusted for all comparisons. `p_unscored` is `p_holm` if every answer of
-    the system with the lower rate that a check could not judge had passed, because that system may be equally good. It
-    is 1 if the interval of the difference would then include zero, None without such answers. `spread` says how many
-    more seeds the test needs (`flip_spread`); it is absent in evaluations of earlier versions.
+    `difference` is None if one of the two was not measured (`is_measured`). `simultaneous`, which is shown, is the same
+    with a wider interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni).
+    `p_value` is from the exact sign-flip test, `p_holm` is adjusted for all comparisons. `p_unscored` is `p_holm` if
+    every answer of the system with the lower rate that a check could not judge had passed, because that system may be
+    equally good. It is 1 if the interval of the difference would then include zero, None without such answers. `spread`
+    says how many more seeds the test needs (`flip_spread`); it is absent in evaluations of earlier versions.
     """
 
     a: str
@@ -140,7 +141,7 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
     counts_a, counts_b = (by_seed(filter(_arrived, side)) for side in (a, b))
     seeds = sorted(counts_a.keys() & counts_b.keys())
     unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
-    if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
+    if not seeds or not (is_measured(a) and is_measured(b)):
         return unmeasured
     columns, seed_groups = (*columns_of(counts_a, seeds), *columns_of(counts_b, seeds)), grouped(seeds, groups)
     single = difference(*columns, groups=seed_groups)
@@ -156,6 +157,19 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
         still = generous_gap.excludes_zero and generous_gap.estimate * single.estimate > 0
         tested["p_unscored"] = sign_flip_p(*columns, groups=seed_groups) if still else 1.0
     return unmeasured.model_copy(update=tested)
+
+
+def is_measured(outputs: Sequence[Output]) -> bool:
+    """Whether the answers of one system under one decoding say how good it is.
+
+    At least half of those that arrived must be complete and no refusals, or cut in a loop that no token limit would
+    have ended: otherwise a limit or a server decided more of them than the model did, and tuned would win over a system
+    that never had its chance. Of tuned itself everything that arrived counts, because what is wrong with its answers is
+    wrong with what would ship.
+    """
+    arrived = [output for output in outputs if output.answered]
+    least = 0.0 if arrived and arrived[0].system == TUNED else _MIN_COMPLETE
+    return bool(arrived) and sum(output.is_answer or output.loops for output in arrived) >= least * len(arrived)
 
 
 def _arrived(output: Output) -> bool:

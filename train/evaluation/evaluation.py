@@ -332,8 +332,8 @@ def _side_by_side(plan: EvaluationPlan) -> tuple[Example, ...]:
 
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
-    """The greedy pass rate of the tuned model on `plan.validation`. None if there was no complete answer, or if only
-    the form of a label or a record could be checked. The base is asked only to compare a merged model with it.
+    """The greedy pass rate of the tuned model on `plan.validation`. None if no answer arrived, or if only the form
+    of a label or a record could be checked. The base is asked only to compare a merged model with it.
     """
     if is_form_only(plan.checks.names):
         return None
@@ -356,8 +356,10 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
-        by_reference = result.pass_rate and compare_with_references(
-            answers_, plan.references, labels, is_json=is_json, groups=plan.groups
+        by_reference = (
+            compare_with_references(answers_, plan.references, labels, is_json=is_json, groups=plan.groups)
+            if result.pass_rate and result.complete
+            else None
         )
         invented = invented_rate(outputs, inputs, plan.references, plan.detail_gates, plan.groups)
         more = {"by_reference": by_reference, "invented": invented, "shared": answers[mode].shared}

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from train.evaluation.failures import REFUSAL
-from train.evaluation.metrics import NO_ANSWER, Evaluation, SystemResult
+from train.evaluation.metrics import MODES, Evaluation, Mode, Output, SystemResult
 
 MAX_UNKNOWN = 0.02
+_MORE_COMPLETE = "more answers of {} were complete: "
 _COMPLETE_ANSWERS = {
-    "cut": "{} gave complete answers: raise evaluate.sampling.max_tokens, or look at its answers",
-    "empty": "{} gave complete answers: look at what it writes",
+    "cut": _MORE_COMPLETE + "raise evaluate.sampling.max_tokens, or look at its answers",
+    "looping": _MORE_COMPLETE + "look at what it writes",
+    "empty": _MORE_COMPLETE + "look at what it writes",
     "refused": "the server accepted the requests to {}",
     "missing": "the server of {} responded: run the evaluation again",
 }
 
 
-def why_incomplete(evaluation: Evaluation, system: SystemResult) -> tuple[str, str]:
-    """For a system without a complete answer: counts of what its answers are, and what would have to change."""
-    outputs = [output for output in evaluation.outputs if output.system == system.name]
-    ways = Counter(
-        "missing" if not one.answered else "cut" if one.cut else one.reasons.get(NO_ANSWER, "empty") for one in outputs
-    )
-    most = next((way for way, _ in ways.most_common() if way != "missing"), "missing")
+def why_incomplete(evaluation: Evaluation, system: SystemResult, modes: Collection[Mode] = MODES) -> tuple[str, str]:
+    """For a system with too few complete answers under these decodings: counts of what its answers are, and what would
+    have to change."""
+    outputs = [one for one in evaluation.outputs if one.system == system.name and one.mode in modes]
+    ways = Counter(map(_kind_of, outputs))
+    most = next((way for way, _ in ways.most_common() if way not in ("missing", "complete")), "missing")
     refusals = Counter(one.reasons[REFUSAL] for one in outputs if REFUSAL in one.reasons)
     message = f' (it answered "{refusals.most_common(1)[0][0]}")' if most == "refused" and refusals else ""
     listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-    return listed, _COMPLETE_ANSWERS.get(most, _COMPLETE_ANSWERS["empty"]).format(system.label) + message
+    return listed, _COMPLETE_ANSWERS[most].format(system.label) + message
+
+
+def _kind_of(output: Output) -> str:
+    if not output.answered:
+        return "missing"
+    if output.cut:
+        return "looping" if output.loops else "cut"
+    return "refused" if output.refused else "complete" if output.is_answer else "empty"
 
 
 def incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:

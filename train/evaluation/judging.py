@@ -16,6 +16,7 @@ from schemas.money import total
 from schemas.progress import Progress
 from schemas.records import Reason
 from schemas.spec import Spec, TeacherSettings
+from train.evaluation.comparison import is_measured
 from train.evaluation.judgements import (
     Checklist,
     JudgedEvaluation,
@@ -81,8 +82,9 @@ class _JudgingRun:
     async def all(self) -> JudgedEvaluation:
         names = [system.name for system in self._plan.systems]
         *others, tuned = names
-        # A system whose answers were all cut or empty is not measured: it gets no checklist and no comparison.
-        self._measured = {output.system for output in self._first.values() if output.whole}
+        # A system that is not measured gets no checklist and no comparison.
+        first = {name: [one for one in self._first.values() if one.system == name] for name in names}
+        self._measured = {name for name, outputs in first.items() if is_measured(outputs)}
         pairs = [
             (other, self._first[tuned, id_], self._first[other, id_])
             for other in others
@@ -122,9 +124,7 @@ class _JudgingRun:
         choice = PairwiseChoice(against=against, seed_id=tuned.seed_id, wins=(), longer=tuned.words - other.words)
         if not {tuned.system, other.system} <= self._measured:
             self._report_progress()
-            return choice.model_copy(
-                update={"reason": "one of the two systems gave no complete answer", "asked": False}
-            )
+            return choice.model_copy(update={"reason": "one of the two systems was not measured", "asked": False})
         if not tuned.whole or not other.whole or tuned.text == other.text:
             self._report_progress()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)

@@ -13,7 +13,8 @@ from schemas.html_table import html_table
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
-from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last
+from train.evaluation.comparison import TUNED as TUNED
+from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last, is_measured
 from train.evaluation.intervals import ALONE, Interval, grouped, share
 from train.evaluation.judgements import JudgedEvaluation, win_rates
 from train.results import rename_old_keys
@@ -21,12 +22,13 @@ from train.results import rename_old_keys
 Mode = Literal["sampled", "greedy"]
 Decoding = Literal["evaluation", "generation"]
 MODES: tuple[Mode, ...] = ("sampled", "greedy")
-TUNED = "tuned"
 # The key in `reasons` that says why a response does not count as an answer: "cut", "refused", "schema".
 NO_ANSWER = "answer"
 
 # Finish reasons that servers use for an answer that reached the token limit.
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})
+# A loop repeats a part at least this many times, and for this many characters.
+_AGAIN, _MIN_LOOP = 1.25, 24
 
 
 class Output(Record):
@@ -70,6 +72,21 @@ class Output(Record):
     def whole(self) -> bool:
         """True if there is a complete answer to judge: it arrived, has text and was not cut."""
         return self.answered and not self.empty and not self.cut
+
+    @property
+    def is_answer(self) -> bool:
+        """True if it is complete and no refusal."""
+        return self.whole and not self.refused
+
+    @property
+    def loops(self) -> bool:
+        """True if it was cut while it repeated itself for the third time, which no higher limit would have ended."""
+        text = " ".join(self.text.split())
+        for period in range(1, len(text) // 2) if self.cut else ():
+            again = max(round(_AGAIN * period), _MIN_LOOP)
+            if len(text) >= again + period and text[-again:] == text[-again - period : -period]:
+                return True
+        return False
 
     @property
     def is_unscored(self) -> bool:
@@ -125,8 +142,8 @@ class Spread(Record):
 class ModeResult(Record):
     """One system under one decoding. Shares are of the answers that arrived; those not scored count as not passed.
 
-    `pass_rate` is None if nothing was measured: no answer arrived, or all were empty or cut. Then there are no shares
-    of single checks and no comparison with references either. A cut answer counts in `truncated`, a refused one in
+    `pass_rate` is None if the system was not measured (`is_measured`). Then, and if no answer is complete, there are no
+    shares of single checks and no comparison with references. A cut answer counts in `truncated`, a refused one in
     `refused`, an empty one that ended by itself in `empty`, a complete one that a check could not judge in
     `not_scored`; no answer counts twice. In evaluations of earlier versions refused ones are in `empty`.
 
@@ -163,6 +180,11 @@ class ModeResult(Record):
         return None if others.data.get("pass_rate") is None else compared
 
     @property
+    def complete(self) -> int:
+        """The number of answers that are complete and no refusals."""
+        return self.answered - self.truncated - self.empty - self.refused
+
+    @property
     def usd_per_1000(self) -> float | None:
         """US dollars per thousand answers."""
         return None if self.usd is None or not self.answered else 1000 * self.usd / self.answered
@@ -196,7 +218,7 @@ class SystemResult(Record):
         """Its names, joined with an equals sign."""
         return " = ".join(self.names)
 
-    def count(self, of: Literal["asked", "answered", "passed", "truncated", "not_scored"]) -> int:
+    def count(self, of: Literal["asked", "answered", "complete", "passed", "truncated", "not_scored"]) -> int:
         """A number of answers under both decodings together."""
         return getattr(self.sampled, of) + getattr(self.greedy, of)  # type: ignore[no-any-return]
 
@@ -303,14 +325,29 @@ class Evaluation(Record):
         untested |= any(o.is_unscored for o in evaluation.outputs) and all(gap.p_unscored is None for gap in gaps)
         untested |= any(gap.spread is None and gap.difference.estimate for gap in gaps if gap.difference)
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
-        return evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
+        # Nor did they ask whether half of a system's answers are complete.
+        if evaluation._measured_otherwise():
+            return evaluation._recomputed()
+        again = evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
+        # A new evaluation may look like an old one; pydantic warns if another object than the new one is returned.
+        return evaluation if again.comparisons == evaluation.comparisons else again
+
+    def _measured_otherwise(self) -> bool:
+        """Whether another system or decoding counted as measured when it was computed than does now."""
+        results = {(of.name, mode): getattr(of, mode) for of in self.systems for mode in MODES}
+        given: dict[tuple[str, Mode], list[Output]] = {}
+        for output in self.outputs:
+            given.setdefault((output.system, output.mode), []).append(output)
+        return any((results[of].pass_rate is None) == is_measured(outputs) for of, outputs in given.items())
 
     def _recomputed(self) -> Self:
         """The same outputs with the current intervals and tests."""
 
         def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
             summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
-            kept = {of: getattr(result, of) for of in ("by_reference", "invented", "tokens_per_s", "shared")}
+            names = ("by_reference",) * bool(summary.pass_rate and summary.complete)
+            names += ("invented", "tokens_per_s", "shared")
+            kept = {of: getattr(result, of) for of in names}
             return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
         given = {system.name: self.outputs_of(system.name) for system in self.systems}
@@ -374,7 +411,8 @@ def summarise(
     answers = [output for output in outputs if output.answered]
     counts = by_seed(answers)
     seeds = sorted(counts)
-    measured = any(output.whole for output in answers)
+    measured, complete = is_measured(outputs), any(output.whole for output in answers)
+    checked = names if measured and complete else ()
     tokens, answer_seconds = timed or (usage.completion_tokens, sum(output.seconds for output in answers))
     requests = {(output.seed_id, output.seconds) for output in answers if output.seconds}
     return ModeResult(
@@ -386,7 +424,7 @@ def summarise(
         refused=sum(output.refused and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
         not_scored=sum(output.is_unscored for output in answers),
-        checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
+        checks={name: fmean(output.checks[name] is True for output in answers) for name in checked},
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([seconds for _, seconds in requests]),
         usage=usage,

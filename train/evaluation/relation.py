@@ -10,7 +10,7 @@ from typing import Literal
 
 from schemas.step_names import PROMPTED
 from train.evaluation.comparison import Comparison
-from train.evaluation.metrics import MODES, TUNED, Evaluation, SystemResult
+from train.evaluation.metrics import MODES, TUNED, Evaluation, Mode, ModeResult, SystemResult
 
 Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
@@ -24,15 +24,23 @@ def untuned(evaluation: Evaluation) -> list[SystemResult]:
 
 def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
     """The tuned model against one system over both decodings: better or worse if one decoding says so and none says the
-    opposite. Better is unclear if the other system does as well under the decoding that suits it."""
+    opposite. Better is unclear if the other system does as well under the decoding that suits it, and not measured if
+    that may be the one under which it was not."""
     each = {_of_one_decoding(gap) for gap in comparisons_with(evaluation, other)} - {"not measured"}
     if leads_under_one_only(evaluation, other):
         return "unclear"
-    for direction, opposite in (("better", "worse"), ("worse", "better")):
-        if direction in each:
-            return "unclear" if opposite in each else direction
+    if "worse" in each:
+        return "unclear" if "better" in each else "worse"
+    if "better" in each:
+        return "not measured" if unfinished_modes(other) else "better"
     order: tuple[Relation, ...] = ("unclear", "few", "tie")
     return next((how for how in order if how in each), "not measured")
+
+
+def unfinished_modes(system: SystemResult) -> list[Mode]:
+    """The decodings under which a system answered but was not measured, because too few answers are complete."""
+    results: dict[Mode, ModeResult] = {mode: getattr(system, mode) for mode in MODES}
+    return [mode for mode, result in results.items() if result.answered and result.pass_rate is None]
 
 
 def leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:

@@ -29,7 +29,7 @@ from train.evaluation.intervals import (
     significant_lead,
     standard_errors,
 )
-from train.evaluation.metrics import TUNED, Evaluation, Mode, SystemResult
+from train.evaluation.metrics import MODES, TUNED, Evaluation, Mode, SystemResult
 from train.evaluation.relation import (
     TIE_MARGIN,
     Relation,
@@ -38,6 +38,7 @@ from train.evaluation.relation import (
     leads_under_one_only,
     needs_more_inputs,
     relation,
+    unfinished_modes,
     untuned,
 )
 
@@ -131,12 +132,12 @@ def _conclude(evaluation: Evaluation, relations: _Relations, ship_at: float) -> 
     flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
     flips += [_what_would_change(evaluation, *of) for of in decisive if of not in undecided]
     tuned = evaluation.system(TUNED)
-    if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
-        if not tuned.count("answered"):
-            unknown = "no answer of tuned arrived, so nothing is known about it"
-            return _Conclusion("not enough evidence", fine_tune, [unknown], [_RERUN])
+    if not tuned.count("answered"):
+        unknown = "no answer of tuned arrived, so nothing is known about it"
+        return _Conclusion(_UNKNOWN, fine_tune, [unknown], [_RERUN])
+    if not tuned.count("complete"):
         ways, flip = why_incomplete(evaluation, tuned)
-        return _Conclusion("do not ship", fine_tune, [f"tuned gave no complete answer: {ways}"], [flip])
+        return _Conclusion("do not ship", _UNKNOWN, [f"tuned gave no complete answer: {ways}"], [flip])
     if fine_tune == "fine-tune":
         decision, why, flip = _compare_with_bar(evaluation, ship_at)
         return _Conclusion(decision, fine_tune, [why, *because], [flip, *flips])
@@ -265,8 +266,13 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         "unclear": f"tuned and {other.label} do not differ significantly, but the result is too uncertain to be called"
         f" a tie ({numbers})",
         "few": f"{there}, and fewer than {LEAST_TEST_INPUTS}{' groups' * bool(evaluation.groups)} prove nothing",
-        "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
+        "not measured": f"tuned and {other.label} were not both measured: one did not answer",
     }
+    if how == "not measured" and (unfinished := unfinished_modes(other)):
+        ways = why_incomplete(evaluation, other, unfinished)[0]
+        return (
+            f"{other.label} was not measured: too few of its {' and '.join(unfinished)} answers are complete ({ways})"
+        )
     if how == "unclear" and leads_under_one_only(evaluation, other):
         often = "more often than" if lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
         return f"{other.label}, decoded as suits it best, passes {often} tuned decoded as suits tuned ({numbers})"
@@ -320,7 +326,7 @@ def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[System
 def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     gaps = [gap for gap in comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
-        return why_incomplete(evaluation, other)[1]
+        return why_incomplete(evaluation, other, unfinished_modes(other) or MODES)[1]
     if how == "better":
         least = max(
             gap.difference.estimate - _min_significant_lead(evaluation, gap, other) for gap in gaps if gap.difference
@@ -387,13 +393,13 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
         quality = [f"the teacher passes more often than tuned ({_differences(evaluation, teacher)})"]
     price = teacher.usd_per_1000
     if teacher.sampled.pass_rate is None and teacher.greedy.pass_rate is None:
-        return None, None, ["the teacher gave no complete answer, so there is no break-even point"]
+        return None, None, ["too few answers of the teacher are complete, so there is no break-even point"]
     if price is None:
         return None, None, [*quality, "the teacher's price is not known, so there is no break-even point"]
     if price == 0:
         return price, None, [*quality, "the teacher's price is 0 (free), so cost is no reason for your own model"]
     tuned = evaluation.system(TUNED)
-    if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
+    if not tuned.count("complete"):
         return price, None, quality
     calls = round(_MONTHLY_USD / price * 1000)
     at = f" at the current price ({teacher.priced_by}), because what they cost one by one was not recorded"

@@ -151,8 +151,27 @@ def ollama_template(chat: Chat) -> str:
     after = _if_else("$first", _if_else("$last", only_after, first_after), _if_else("$last", last_after, next_after))
     question = f"{before}{{{{ .Content }}}}{after}{{{{ $first = false }}}}"
     answer = '{{ else if and (eq .Role "assistant") (not $first) }}{{ .Content }}'
+    if greeting := _greeting_start(chat, with_system_prompt[6], without_system[6]):
+        answer = f'{{{{ else if eq .Role "assistant" }}}}{{{{ if $first }}}}{greeting}{{{{ end }}}}{{{{ .Content }}}}'
+        answer += "{{ $first = false }}"
     each = "{{ range $at, $_ := .Messages }}{{ $last := eq (len (slice $.Messages $at)) 1 }}"
     return f'{{{{ $first := true }}}}{each}{{{{ if eq .Role "user" }}}}{question}{answer}{{{{ end }}}}{{{{ end }}}}'
+
+
+def _greeting_start(chat: Chat, *last: str) -> str:
+    """The text before an answer that opens the conversation; empty if the question after it does not begin as a last
+    question does (`last`, with and without a system message), or if the template refuses or drops such an answer.
+    Ollama also opens with one when a context is full, as any server does with those messages."""
+
+    def start(last: str, *system: dict[str, str]) -> str:
+        turns = [{"role": role, "content": _PLACEHOLDER} for role in ("assistant", "user")]
+        parts = _prompt_start(chat, [*system, *turns]).split(_PLACEHOLDER)
+        return parts[0] if len(parts) == 3 and parts[1] == last else ""
+
+    with suppress(InputError):
+        texts = start(last[0], {"role": "system", "content": "{{ $.System }}"}), start(last[1])
+        return _if_else("$.System", *texts) if all(texts) else ""
+    return ""
 
 
 def _if_else(condition: str, then: str, otherwise: str) -> str:

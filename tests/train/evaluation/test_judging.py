@@ -386,13 +386,13 @@ def test_wins_without_a_judge_are_counted(tmp_path: Path) -> None:
     the line says so."""
 
     def texts(system: str, number: int) -> str:
-        return "" if system == "base" and number >= 4 else f"{system} {number}"
+        return "" if system == "base" and number >= 12 else f"{system} {number}"
 
     judgements, _ = judge_both(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
     shown: Any = SimpleNamespace(judged=judgements, system=lambda name: SimpleNamespace(label=name))
     (line, *_) = judged_lines(shown)
     assert "preferred;" in line
-    assert line.endswith("; 20 of 24 decided without a judge: an answer was cut or empty")
+    assert line.endswith("; 12 of 24 decided without a judge: an answer was cut or empty")
 
 
 def test_equal_texts_are_a_tie_at_equal_length() -> None:

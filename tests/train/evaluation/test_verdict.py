@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from pairsmith.report.proof import describe_difference
+from pairsmith.report.proof import describe_difference, headline
 from schemas.records import Sampling, Usage
 from tests.train.evaluation.test_metrics import output
 from train.evaluation.comparison import adjusted, compare_last
@@ -329,15 +331,7 @@ def test_a_partly_answered_evaluation_does_not_ship(who: str, missing: int, deci
     """A system that stopped answering midway is known only in part, and a CI gate must not ship on that. One lost
     answer, or an unanswering teacher, which is no bar, changes nothing."""
     seen = evaluation(tuned=0.95, base=0.1)
-    outputs = tuple(o.model_copy(update={"answered": (o.system, o.seed_id >= f"s{missing:03}") != (who, False)})
-                    for o in seen.outputs)  # fmt: skip
-    of = [{mode: [o for o in outputs if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
-    systems = tuple(
-        system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",)) for mode in MODES})
-        for system, given in zip(seen.systems, of, strict=True)
-    )
-    changed = {"outputs": outputs, "systems": systems, "comparisons": compare_last(of)}
-    conclusion = verdict(seen.model_copy(update=changed))
+    conclusion = verdict(changed(seen, who, missing, {"answered": False}))
     assert conclusion.decision == decision
     if decision != "ship":
         assert conclusion.because[0].startswith(f"40 of 120 answers of {who} never arrived")
@@ -347,9 +341,16 @@ def test_a_partly_answered_evaluation_does_not_ship(who: str, missing: int, deci
 
 def crashed(seen: Evaluation, who: str, inputs: int) -> Evaluation:
     """The evaluation in which a check crashed on the answers of a system to its first `inputs` inputs."""
-    gone = {"all_pass": None, "checks": {"a": None, "check:b": True}}
+    return changed(seen, who, inputs, {"all_pass": None, "checks": {"a": None, "check:b": True}})
+
+
+def changed(
+    seen: Evaluation, who: str, inputs: int, how: dict[str, object], modes: Sequence[Mode] = MODES
+) -> Evaluation:
+    """The evaluation in which the answers of a system to its first `inputs` inputs are different."""
     outputs = tuple(
-        o.model_copy(update=gone) if o.system == who and o.seed_id < f"s{inputs:03}" else o for o in seen.outputs
+        one.model_copy(update=how) if one.system == who and one.seed_id < f"s{inputs:03}" and one.mode in modes else one
+        for one in seen.outputs
     )
     of = [{mode: [o for o in outputs if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
     systems = tuple(
@@ -552,6 +553,68 @@ def test_a_base_without_a_complete_answer_proves_no_gain() -> None:
     assert any("max_tokens" in line for line in seen.flips_when)
 
 
+LOOP = "Write a note in the house style: " * 4
+
+
+@pytest.mark.parametrize(("how", "kind", "key"), [
+    ({"finish": "length"}, "cut", "raise evaluate.sampling.max_tokens"),
+    ({"text": ""}, "empty", "look at what it writes"),
+    ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "refused", "the server accepted the requests to few-shot"),
+    ({"text": "I cannot help.", "reasons": {NO_ANSWER: "refused"}}, "refused", "the server accepted the requests"),
+])  # fmt: skip
+@pytest.mark.parametrize("modes", [MODES, ("sampled",), ("greedy",)])
+def test_a_rival_that_was_mostly_not_finished_is_not_beaten(
+    how: dict[str, object], kind: str, key: str, modes: tuple[Mode, ...]
+) -> None:
+    """If more than half of the answers of few-shot under one decoding are no answers, what it can do under that one is
+    unknown, and tuned cannot win over it. Verdict, headline, table and comparison say so, with the setting to change.
+    With exactly half it is measured."""
+    measured = evaluation(tuned=0.95, base=0.1, **{"few-shot": 0.2})
+    unfinished = changed(measured, "few-shot", 31, how | {"all_pass": False}, modes)
+    seen = verdict(unfinished)
+    assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
+    reason = f"few-shot was not measured: too few of its {' and '.join(modes)} answers are complete ("
+    (reason,) = [line for line in seen.because if line.startswith(reason)]
+    assert f"{31 * len(modes)} {kind}" in reason
+    assert key in seen.flips_when[0]
+    assert all(getattr(unfinished.system("few-shot"), mode).pass_rate is None for mode in modes)
+    lines = [line for line in comparison_lines(unfinished) if line.endswith("not measured")]
+    assert lines == [f"tuned against few-shot, {mode}: not measured" for mode in modes]
+    assert headline(unfinished).endswith(f" Few-shot was not measured {' and '.join(modes)}.")
+    half = changed(measured, "few-shot", 30, how | {"all_pass": False}, modes)
+    assert (verdict(half).decision, verdict(half).fine_tune) == ("ship", "fine-tune")
+    assert relation(half, half.system("few-shot")) == "better"
+
+
+def test_a_rival_that_loops_until_it_is_cut_has_failed() -> None:
+    """No token limit ends a loop, so raising it would never let the base be measured."""
+    measured = evaluation(tuned=0.95)
+    loop = {"finish": "length", "text": LOOP, "all_pass": False}
+    seen = changed(measured, "base", 60, loop)
+    assert (verdict(seen).decision, verdict(seen).fine_tune) == ("ship", "fine-tune")
+    numbers = {"text": ", ".join(str(number) for number in range(1990, 2030))}
+    assert verdict(changed(measured, "base", 60, loop | numbers)).decision == "not enough evidence"
+
+
+def test_a_new_evaluation_is_not_read_as_an_old_one() -> None:
+    """If a check could not judge an answer of the better system only, the evaluation seemed to be one of an earlier
+    version: it was computed twice, and pydantic warned on the terminal."""
+    seen = crashed(evaluation(tuned=1.0), "tuned", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Evaluation(**{name: getattr(seen, name) for name in Evaluation.model_fields})
+
+
+def test_all_cut_answers_of_the_tuned_model_are_no_excuse() -> None:
+    """A greedy tuned model that is always cut used to be "not measured" there, and its sampled answers alone made it
+    "better"; with a single complete answer it was worse than the prompt."""
+    measured = evaluation(tuned=0.9, base=0.3, retrieval=0.3, **{"few-shot": 0.3})
+    for inputs in (59, 60):
+        seen = changed(measured, "tuned", inputs, {"finish": "length", "all_pass": False}, ["greedy"])
+        assert seen.system("tuned").greedy.pass_rate is not None
+        assert (verdict(seen).decision, verdict(seen).fine_tune) == ("not enough evidence", "not enough evidence")
+
+
 @pytest.mark.parametrize(
     ("usd", "calls", "word"),
     [(0.12, 50_000, "50,000 calls a month"), (0.0, None, "free"), (None, None, "not known")],
@@ -567,7 +630,7 @@ def test_a_teacher_without_a_complete_answer_has_no_break_even() -> None:
     """Answers that were all cut cost money but replace nothing, so no number of calls pays off."""
     seen = verdict(evaluation(tuned=0.9, teacher_usd=0.12, cut="teacher"))
     assert (seen.decision, seen.break_even, seen.teacher_usd_per_1000) == ("ship", None, None)
-    assert "the teacher gave no complete answer, so there is no break-even point" in seen.because
+    assert "too few answers of the teacher are complete, so there is no break-even point" in seen.because
 
 
 def test_a_model_without_a_complete_answer_does_not_ship() -> None:
@@ -577,7 +640,7 @@ def test_a_model_without_a_complete_answer_does_not_ship() -> None:
     assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
     assert (seen.break_even, seen.teacher_usd_per_1000) == (None, 2.0)
     assert not any("paid back" in line for line in seen.because)
-    assert [line.partition(" gave")[0] for line in seen.flips_when] == ["tuned"]
+    assert [line.partition(" were")[0] for line in seen.flips_when] == ["more answers of tuned"]
 
 
 def test_a_model_without_any_answer_is_not_judged() -> None:
@@ -636,7 +699,7 @@ def nothing(difference: Interval | None) -> Interval:
     ("how", "ways", "flip"),
     [
         ({"finish": "length"}, "120 cut", "raise evaluate.sampling.max_tokens"),
-        ({"text": " "}, "120 empty", "tuned gave complete answers: look at what it writes"),
+        ({"text": " "}, "120 empty", "more answers of tuned were complete: look at what it writes"),
         (
             {"text": "", "reasons": {NO_ANSWER: "refused", REFUSAL: "maximum context length is 2048 tokens"}},
             "120 refused",
@@ -652,17 +715,7 @@ def nothing(difference: Interval | None) -> Interval:
 )
 def test_without_a_complete_answer_the_advice_fits_the_cause(how: dict[str, object], ways: str, flip: str) -> None:
     """More tokens help cut answers, but not requests that a server refused."""
-    seen = evaluation(tuned=0.0, base=0.1)
-    outputs = tuple(
-        one.model_copy(update=how | {"all_pass": False}) if one.system == "tuned" else one for one in seen.outputs
-    )
-    of = [{mode: [o for o in outputs if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
-    systems = tuple(
-        system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",)) for mode in MODES})
-        for system, given in zip(seen.systems, of, strict=True)
-    )
-    changed = {"outputs": outputs, "systems": systems, "comparisons": compare_last(of)}
-    conclusion = verdict(seen.model_copy(update=changed))
+    conclusion = verdict(changed(evaluation(tuned=0.0, base=0.1), "tuned", 60, how | {"all_pass": False}))
     assert ways in conclusion.because[0]
     assert flip in conclusion.flips_when[0]
     assert ("max_tokens" in conclusion.flips_when[0]) == ("finish" in how)

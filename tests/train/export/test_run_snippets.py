@@ -118,7 +118,7 @@ def test_no_vllm_command_for_a_dora_adapter(tuned: TrainResult) -> None:
 def test_ollamas_template_renders_the_familys_prompt(family: Family, adds_begin: bool) -> None:
     """Rendered as by Ollama, with and without a system message and with one or several questions, it gives the prompt
     of training, except for the begin-of-text token where llama.cpp adds one, which it does for a tokenizer that does.
-    An answer without its question, which Ollama leaves when a context is full, is left out."""
+    So it does with a greeting before the first question."""
     if family.text is None:
         pytest.skip("the installed trl does not ship this template")
     tokenizer = tokenizer_of(family)
@@ -131,10 +131,10 @@ def test_ollamas_template_renders_the_familys_prompt(family: Family, adds_begin:
     for system, length in product(("Rewrite it.", ""), (1, 3, 5)):
         first = [{"role": "system", "content": system}] if system else []
         asked = [{"role": role, "content": text} for role, text in turns[:length]]
-        prompt = chat.prompt([*first, *asked]) + chat.turn.lead
-        expected = prompt.removeprefix(family.bos or "" if adds_begin else "")
-        assert render(template, [*first, *asked]) == expected
-        assert render(template, [*first, {"role": "assistant", "content": "lost"}, *asked]) == expected
+        for greeting in ([], [{"role": "assistant", "content": "good day"}]):
+            prompt = chat.prompt([*first, *greeting, *asked]) + chat.turn.lead
+            expected = prompt.removeprefix(family.bos or "" if adds_begin else "")
+            assert render(template, [*first, *greeting, *asked]) == expected, (system, length, greeting)
 
 
 @pytest.mark.parametrize("taken", ["(messages if messages | length < 4 else raise_exception(''))", "messages[-2:]"])
@@ -238,7 +238,8 @@ def render(template: str, messages: list[dict[str, str]]) -> str:
     for at, message in enumerate(messages):
         role, branches = message["role"], [True]
         holds = {"$first": first, "$last": at == len(messages) - 1, "$.System": bool(system)}
-        holds |= {'eq .Role "user"': role == "user", 'and (eq .Role "assistant") (not $first)': not first}
+        holds |= {'eq .Role "user"': role == "user", 'eq .Role "assistant"': role == "assistant", "": True}
+        holds['and (eq .Role "assistant") (not $first)'] = role == "assistant" and not first
         taken = [False]
         for number, part in enumerate(parts):
             is_live = all(branches)
@@ -248,7 +249,7 @@ def render(template: str, messages: list[dict[str, str]]) -> str:
                 branches.append(holds[part.removeprefix("if ")])
                 taken.append(branches[-1])
             elif part.startswith("else"):
-                branches[-1] = not taken[-1] and (part == "else" or (role == "assistant" and not first))
+                branches[-1] = not taken[-1] and holds[part.removeprefix("else").removeprefix(" if ")]
                 taken[-1] |= branches[-1]
             elif part == "end":
                 branches.pop(), taken.pop()
