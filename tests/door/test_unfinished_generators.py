@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -94,13 +93,13 @@ def test_what_was_yielded_before_an_error_is_kept(
     assert outputs_of(generate(list(CAPPED), own, progress=False)) == {"is stopped": "one two"}
 
 
-WAITS = threading.Event()
+WAITS, CANCELLED = threading.Event(), threading.Event()
 
 
 def slowly(text: str) -> Iterator[str]:
     yield f"{text} one"
     WAITS.set()
-    time.sleep(0.2)
+    CANCELLED.wait()
     yield f"{text} two"
     CALLS["went on"] += 1
     yield f"{text} three"
@@ -118,6 +117,7 @@ def test_a_run_that_is_cancelled_keeps_what_was_yielded(tmp_path: Path, monkeypa
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
+        CANCELLED.set()
 
     with shared(tmp_path / "pairsmith.db") as store:
         seeds = _seeds(["a fox"], [own])
