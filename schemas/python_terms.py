@@ -80,7 +80,11 @@ def _argument(key: re.Match[str]) -> str:
     """`train.epochs = 2` as `fine_tune(epochs=2)`; `train.csv` is a file."""
     from schemas import spec
 
-    tables = {"teacher": spec.TeacherSettings, "train": spec.TrainSettings, "evaluate": spec.EvaluateSettings}
+    tables: dict[str, type[spec.Section]] = {
+        "teacher": spec.TeacherSettings,
+        "train": spec.TrainSettings,
+        "evaluate": spec.EvaluateSettings,
+    }
     if key[2] not in tables.get(key[1], spec.GateSettings).model_fields:
         return key[0]
     function, name, inner, value = _FUNCTIONS[key[1]], key[2], key[3], key[4] or "..."

@@ -98,14 +98,13 @@ def forecast(
         by_direction = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)
         seeds_to_ask, _ = without_test_overlap(project, all_seeds, say, audience.progress)
-        directions = [_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in by_direction.items()]
-        directions = [direction for direction in directions if direction.seeds]
+        every = (_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in by_direction.items())
+        directions = [direction for direction in every if direction.seeds]
         if not directions:
             raise nothing_to_generate("forecast")
         result, recorded = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
-        # Asked first, so that later requests find the prompt in the provider's cache, as nearly all of a full run do.
-        # Not in batches: a batch of one seed would take a day.
+        # Asked first: later requests find the prompt in the provider's cache, as in a full run. A batch takes a day.
         first = [direction.pilot[0] for direction in directions if not direction.teacher.batch]
         try:
             run(ask(AskPlan(piloted, store, by_direction, audience, first=first), pilot, recorded, result))
@@ -124,7 +123,7 @@ def forecast(
             lines.append(evaluation)
         record.add(
             throttled=recorded.outcome.retries.get("throttled", 0),
-            unreached=max((_unreached(direction) for direction in directions), default=0),
+            unreached=max(map(_unreached, directions)),
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,

@@ -81,10 +81,10 @@ def test_what_was_yielded_before_an_error_is_kept(
     assert outputs_of(pairs) == {text: kept for text, (*_, kept, _) in PLANS.items()}
     assert (pairs.counts.waiting, pairs.counts.failed, dict(pairs.reasons)) == (9, 6, {"crashed": 4, "malformed": 2})
     assert curate(pairs, [best(9)], progress=False).counts.failed == 6
-    for made in (3, 0):
+    for new in (3, 0):
         pairs = generate(list(PLANS), own, progress=False)
         assert outputs_of(pairs) == {text: kept for text, (*_, kept) in PLANS.items()}
-        assert (pairs.counts.rows_in, pairs.counts.failed, pairs.pairs_made) == (13, 0, made)
+        assert (pairs.counts.rows_in, pairs.counts.failed, pairs.pairs_made) == (13, 0, new)
         assert set(CALLS.values()) == {2}
     assert curate(pairs, [best(9)], progress=False).counts.failed == 0
     with pytest.raises(BudgetReached):
