@@ -45,6 +45,7 @@ _DATA_BYTES = 100_000_000
 PORT = 6900  # default
 _FULL_BYTES = 1_000_000
 _STOP_TIMEOUT_S = 40.0
+_ID_TIMEOUT_S = 5.0  # for a supervisor to write its process id once it has the lock
 
 
 @dataclass(frozen=True)
@@ -184,12 +185,14 @@ def down(home: Path | None = None) -> bool:
     remove_shell_variables(home)
     if not _is_supervised(home):
         return False
-    deadline, signalled = time.monotonic() + _STOP_TIMEOUT_S, 0
+    began, signalled = time.monotonic(), 0
     while _is_supervised(home):
-        # The supervisor writes its process id into the lock file shortly after it locks it, so the id is usually there
-        # even if a full disk prevented `server.json`.
-        pid = int((home / "lock").read_text(encoding="utf-8") or _read_facts(home).get("supervisor") or 0)
-        is_late = time.monotonic() > deadline
+        # The supervisor writes its process id into the lock file shortly after it locks it. Only if a full disk
+        # prevented that, `server.json` may have it, but before, it has the id of an earlier one.
+        pid, waited_s = int((home / "lock").read_text(encoding="utf-8") or 0), time.monotonic() - began
+        if not pid and waited_s > _ID_TIMEOUT_S:
+            pid = _read_facts(home).get("supervisor") or 0
+        is_late = waited_s > _STOP_TIMEOUT_S
         if is_late and not pid:
             raise ReviewError(
                 "A review server runs from here, but its process id is not recorded.",

@@ -176,9 +176,9 @@ def test_down_stops_only_the_process_that_holds_the_lock(tmp_path: Path, has_jus
         (tmp_path / "lock").open("a", buffering=1) as lock,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
+        supervisor.write_json(tmp_path / "server.json", {"supervisor": other.pid})
         if not has_just_begun:
             print(holder.pid, file=lock)
-            supervisor.write_json(tmp_path / "server.json", {"supervisor": other.pid})
         stopping = aside.submit(server.down, tmp_path)
         if has_just_begun:
             assert not wait([stopping], timeout=1).done, stopping.result()
