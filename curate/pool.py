@@ -202,7 +202,7 @@ class Pool:
     # Reading rows
 
     def rows(self, pair_ids: Iterable[str] | None = None, *, verdicts: bool = True) -> Iterator[Row]:
-        """All rows in pool order, or those of `pair_ids` in their order, without verdicts if asked. Raises UsageError."""
+        """Rows in pool order, or those of `pair_ids` in their order, without verdicts if asked. Raises UsageError."""
         slots = range(len(self)) if pair_ids is None else map(self._slots.slot_of, pair_ids)
         return self._stream(slots, verdicts=verdicts)
 
