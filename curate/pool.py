@@ -35,7 +35,6 @@ from curate.rows import (
     as_dataset,
     display_values,
 )
-from schemas.errors import UsageError, several
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import construct
 from schemas.progress import Progress, reporting, unseen
@@ -203,16 +202,9 @@ class Pool:
     # Reading rows
 
     def rows(self, pair_ids: Iterable[str] | None = None, *, verdicts: bool = True) -> Iterator[Row]:
-        """All rows in pool order, or those of `pair_ids` in their order; optionally without verdicts. Raises UsageError
-        for a pair of another pool."""
-        slots = range(len(self)) if pair_ids is None else map(self._slot_of, several(pair_ids, "pair_ids", "ids"))
+        """Rows in pool order, or those of `pair_ids` in their order, without verdicts if asked. Raises UsageError."""
+        slots = range(len(self)) if pair_ids is None else map(self._slots.slot_of, pair_ids)
         return self._stream(slots, verdicts=verdicts)
-
-    def _slot_of(self, pair_id: str) -> int:
-        if pair_id not in self:
-            fix = "`row.pair.id` of one of its rows is an id."
-            raise UsageError(f"no pair of the pool has the id {pair_id!r:.80}.", fix=fix)
-        return self._slots.first[pair_id]
 
     def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
         """The rows that all steps so far accept, optionally without verdicts. A pair in two slots is returned once."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, get_args
 import numpy as np
 
 from curate.review.decision import Decision, decide, edited_pair
+from schemas.errors import UsageError
 from schemas.gate_verdicts import StepName, UnvalidatedVerdict
 from schemas.id_map import IdList, IdMap
 from schemas.identity import construct
@@ -116,6 +117,13 @@ class Slots:
                 input = "\0".join(texts[:2]).encode("utf-8", "surrogatepass")
                 hashes[slot] = int.from_bytes(hashlib.blake2b(input, digest_size=8).digest())
         return hashes
+
+    def slot_of(self, pair_id: str) -> int:
+        """The first slot of a pair. Raises UsageError for a pair of another pool."""
+        if pair_id not in self.first:
+            fix = "`row.pair.id` of one of its rows is an id."
+            raise UsageError(f"no pair of the pool has the id {pair_id!r:.80}.", fix=fix)
+        return self.first[pair_id]
 
     def candidate(self, slot: int) -> Candidate:
         """The candidate of a slot, with its present pair."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 import os
 import weakref
@@ -112,3 +113,11 @@ def reader(store: str | Path = DEFAULT) -> Store:
     opened = Store.open(url_of(store), write=False)
     weakref.finalize(opened, opened.closing())
     return opened
+
+
+def _as_reader(store: Store) -> tuple[Any, ...]:
+    return reader, (store.path or store.url,)
+
+
+# Pickled and copied as a reader of the same store, so that a pool can be sent to another process.
+copyreg.pickle(Store, _as_reader)

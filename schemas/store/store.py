@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import orjson
 import sqlalchemy as sa
@@ -75,12 +75,6 @@ class Store(Reading):
         self.budget: Budget | None = None
         self._last_prefix: tuple[str, Json] = ("", {})  # the shared request that was read last
         self._step_lists: dict[str, list[StepName]] = {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled and copied as a reader of the same store, so that a pool can be sent to another process."""
-        from schemas.store.shared import reader
-
-        return reader, (self.path or self.url,)
 
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store with caps on further spending through its ledger: the project's in total, the command's in addition

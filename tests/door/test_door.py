@@ -7,11 +7,13 @@ import hashlib
 import inspect
 import multiprocessing
 import os
+import pickle
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from copy import deepcopy
 from decimal import Decimal
 from functools import partial
 from itertools import repeat
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
@@ -71,6 +74,8 @@ def test_texts_become_curated_rows_and_a_second_run_sends_nothing(loopback: Loop
         assert pool.counts.adds_up
         assert sorted(row.pair.input for row in pool.accepted() if row.pair) == ["a lighthouse", "a red fox"]
         assert pool.reasons == {"outranked": 2}
+        for copied in (pickle.loads(pickle.dumps(pool)), deepcopy(pool)):  # for another process, with its texts
+            assert list(copied.accepted()) == list(pool.accepted())
     assert Path("pairsmith.db").is_file()
     with teacher(loopback.url, "loopback", store="other.db") as t:
         assert generate(["a lighthouse"], forward(t), progress=False).calls_sent == 1
@@ -121,6 +126,8 @@ def test_settings_are_what_a_notebook_holds(loopback: LoopbackTeacher) -> None:
     (from_parquet,) = pairs_of([{"messages": np.array(turns), 0: "a column without a name"}])
     (from_list,) = pairs_of([{"messages": turns}])
     assert from_parquet.id == from_list.id
+    assert pairs_of(np.array(ROWS)).pairs == pairs_of(ROWS).pairs
+    assert generate(pa.array(["a fox"]), shout, progress=False).pairs_made == 2  # its items are objects of Arrow's
     assert (
         pairs_of([("a", "b"), ("c", pd.NA), (np.float32("nan"), "d")]).problems
         == pairs_of(  # type: ignore[list-item]
@@ -144,8 +151,16 @@ def test_settings_are_what_a_notebook_holds(loopback: LoopbackTeacher) -> None:
         (lambda: pairs_of({"train": []}), r"rows is of type dict, .* such as rows\['train'\]"),  # type: ignore[arg-type]
         (lambda: pairs_of({"a fox": "A red fox."}), r"rows is of type dict, not a list of pairs\.\Z"),  # type: ignore[arg-type]
         (lambda: teacher("http://localhost:1", api_key="sk-1").__enter__(), "takes no key.*key_env"),
+        (lambda: generate(["a fox"], Forward), r"Forward'> is not a generator\. Pass Forward\(t, style"),
+        (lambda: Forward(None, style="x", columns="product"), r"columns is one text, .* Write \[text\]"),
+        (lambda: Forward(None, style="x", prompt=3), "prompt = 3 is of type int, not a text"),  # type: ignore[arg-type]
+        (lambda: Function(shout, system=3), "system = 3 is of type int, not a text"),  # type: ignore[arg-type]
+        (lambda: pairs_of([("a", "b")], system=3), "pairs: system = 3 is of type int"),  # type: ignore[arg-type]
+        (lambda: gates(style=None), "gates: style = None is of type NoneType"),  # type: ignore[arg-type]
+        (lambda: named(shout, 3), "named: the name = 3 is of type int"),  # type: ignore[arg-type]
+        (lambda: decontaminate(["a fox"], 2), "decontaminate: jaccard = 2"),
+        (lambda: curate(ROWS, [], progress=False).rows(["nope"]).__next__(), "no pair of the pool has the id 'nope'"),
     ],
-    ids=["nan", "na", "array", "none", "number", "array n", "decimal", "set", "object", "dict", "texts", "key"],
 )
 def test_what_a_notebook_holds_is_refused_with_what_to_pass(
     call: Any, words: str, tmp_path: Path, monkeypatch: Any

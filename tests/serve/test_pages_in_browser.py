@@ -167,7 +167,7 @@ def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, width: int) -> None:
     """The row that is opened begins at the top of the window, its lines are kept, and its buttons are in view however
-    long its text is: they were twenty screens below on a phone."""
+    long its text is: they were twenty screens below on a phone. The last row of a list is still in view once open."""
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, base_url=site.url)
     page.set_default_timeout(_WAIT_MS)
     page.goto("/p/odd/rows")
@@ -184,6 +184,11 @@ def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, w
         _press_before_the_next_page(page, *keys)
     playwright.expect(page.locator("#drawer")).to_have_count(0)
     assert page.get_by_text("answered").count() == 1
+    page.goto("/p/whole/rows")
+    page.locator(".rows tbody tr a").last.click()
+    playwright.expect(page.locator("#drawer-title")).to_be_in_viewport()
+    if width == 1280:  # the list is beside it
+        playwright.expect(page.locator(".rows tr[aria-current]")).to_be_in_viewport()
     page.close()
 
 

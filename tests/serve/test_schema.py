@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from pairsmith.client import Client, ProblemError
 from pairsmith.serve.app import OPENAPI, schema_of
 from pairsmith.serve.write_client import files_of
+from schemas.errors import PairsmithError
 from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
 from tests.servers import Handler, handled
 
@@ -141,6 +142,12 @@ def test_client_works_over_http(service: Service, monkeypatch: pytest.MonkeyPatc
         assert changed["values"]["train"]["epochs"] == 2
         added = client.add_seeds(MINE, {"file": ("more.txt", b"a vase\na bowl\n")})
         assert added["kinds"] == {"input": 2}
+        no_file, no_name = {"file": Path("a.txt")}, {"file": ("ä b.txt", "a")}
+        for wrong, words in ((no_file, "file of the form is of type"), (no_name, "'ä b.txt' is")):
+            with pytest.raises(PairsmithError, match=words):
+                client.add_seeds(MINE, wrong)
+        with pytest.raises(PairsmithError, match="is not an address"):
+            Client("127.0.0.1:8660")
         jobs = [client.start_job(MINE, {"command": "curate"}, idempotency_key="k") for _ in range(2)]
         assert jobs[0]["id"] == jobs[1]["id"]
         assert client.rows(MINE, state="accepted")["items"] == []

@@ -78,6 +78,13 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (problem) document.getElementById("problem").replaceChildren(problem);
 });
 
+// A row that is open beside the list stays in view there: its link leads to the top of the drawer, which is beside the first row.
+addEventListener("load", () => {
+  const opened = document.querySelector(":target"), row = document.querySelector(".rows tr[aria-current]");
+  const place = row?.getBoundingClientRect();
+  if (place?.bottom > innerHeight && opened?.getBoundingClientRect().left > place.right) row.scrollIntoView({ block: "center" });
+});
+
 // Keyboard shortcuts are inactive in form fields. Each has a visible button.
 const field = (element) => element.closest("input, textarea, select, [contenteditable]");
 let going = false;
