@@ -325,7 +325,7 @@ class Evaluation(Record):
         untested |= any(o.is_unscored for o in evaluation.outputs) and all(gap.p_unscored is None for gap in gaps)
         untested |= any(gap.spread is None and gap.difference.estimate for gap in gaps if gap.difference)
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
-        # Nor did they ask whether half of a system's answers are complete.
+        # Nor did they ask what answers may hide that were cut.
         if evaluation._measured_otherwise():
             return evaluation._recomputed()
         again = evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
