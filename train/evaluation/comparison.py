@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from train.evaluation.metrics import Mode, Output
 
 TUNED, _MAX_HIDDEN = "tuned", 0.25
+# A loop repeats a part at least this many times, and for this many characters.
+_AGAIN, _MIN_LOOP = 1.25, 24
 Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
 
 
@@ -169,12 +171,22 @@ def is_measured(outputs: Sequence[Output]) -> bool:
     itself everything that arrived counts, because what is wrong with its answers is wrong with what would ship.
     """
     arrived = [output for output in outputs if output.answered]
-    answers = [output for output in arrived if output.is_answer or output.loops]
+    answers = [output for output in arrived if (output.whole and not output.refused) or output.loops]
     if len(answers) == len(arrived) or arrived[0].system == TUNED:
         return bool(arrived)
     counts = by_seed(answers)
     most = share(*columns_of(counts, sorted(counts))).high if answers else 1.0
     return (1 - len(answers) / len(arrived)) * most <= _MAX_HIDDEN
+
+
+def ends_in_loop(text: str) -> bool:
+    """Whether the end of a text has begun to repeat a part for the third time."""
+    text = " ".join(text.split())
+    for period in range(1, len(text) // 2):
+        again = max(round(_AGAIN * period), _MIN_LOOP)
+        if len(text) >= again + period and text[-again:] == text[-again - period : -period]:
+            return True
+    return False
 
 
 def _arrived(output: Output) -> bool:
