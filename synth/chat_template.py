@@ -197,9 +197,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     # A computed format, another name for the clock, or a test whether there is one, which not every server has.
     if "strftime_now" in template and _FIXED_CLOCK not in template:
         template = _FIXED_CLOCK + template
-    given = dict(arguments or {})
-    if _THINKING in template:
-        given.setdefault(_THINKING, False)
+    given = ({_THINKING: False} if _THINKING in template else {}) | dict(arguments or {})
     constants = _constants(given)
     template = template.removeprefix(constants)
     constants += (switches := _other_switches(tokenizer, constants, template, given))

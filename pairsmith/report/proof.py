@@ -100,7 +100,7 @@ def _side(name: str, system: SystemResult, modes: Sequence[Mode]) -> str:
         if result.pass_rate is not None
     ]
     if not rates:
-        return f"{name} was not measured, because fewer than half of its answers are complete"
+        return f"{name} was not measured, because too few of its answers are complete"
     rest = "".join(f" ({mode} not measured)" for mode, result in results.items() if result.pass_rate is None)
     return f"{name} passes all checks on {' and '.join(rates)} answers{rest}"
 

@@ -18,6 +18,7 @@ from train.evaluation.intervals import (
     required_standard_errors,
     seeds_factor,
     seeds_needed,
+    share,
     sign_flip_p,
     standard_errors,
 )
@@ -25,7 +26,9 @@ from train.evaluation.intervals import (
 if TYPE_CHECKING:
     from train.evaluation.metrics import Mode, Output
 
-TUNED, _MIN_COMPLETE = "tuned", 0.5
+TUNED, _MAX_HIDDEN = "tuned", 0.25
+# A loop repeats a part at least this many times, and for this many characters.
+_AGAIN, _MIN_LOOP = 1.25, 24
 Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
 
 
@@ -162,14 +165,28 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
 def is_measured(outputs: Sequence[Output]) -> bool:
     """Whether the answers of one system under one decoding say how good it is.
 
-    At least half of those that arrived must be complete and no refusals, or cut in a loop that no token limit would
-    have ended: otherwise a limit or a server decided more of them than the model did, and tuned would win over a system
-    that never had its chance. Of tuned itself everything that arrived counts, because what is wrong with its answers is
-    wrong with what would ship.
+    Answers that were cut, empty or refused were decided by a limit or a server. If they passed as often as the others
+    may (the upper end of their interval), they must not add more than 25 points: otherwise tuned would win over a
+    system that never had its chance. An answer cut in a loop, which no limit ends, is one of the others. Of tuned
+    itself everything that arrived counts, because what is wrong with its answers is wrong with what would ship.
     """
     arrived = [output for output in outputs if output.answered]
-    least = 0.0 if arrived and arrived[0].system == TUNED else _MIN_COMPLETE
-    return bool(arrived) and sum(output.is_answer or output.loops for output in arrived) >= least * len(arrived)
+    answers = [output for output in arrived if (output.whole and not output.refused) or output.loops]
+    if len(answers) == len(arrived) or arrived[0].system == TUNED:
+        return bool(arrived)
+    counts = by_seed(answers)
+    most = share(*columns_of(counts, sorted(counts))).high if answers else 1.0
+    return (1 - len(answers) / len(arrived)) * most <= _MAX_HIDDEN
+
+
+def ends_in_loop(text: str) -> bool:
+    """Whether the end of a text has begun to repeat a part for the third time."""
+    text = " ".join(text.split())
+    for period in range(1, len(text) // 2):
+        again = max(round(_AGAIN * period), _MIN_LOOP)
+        if len(text) >= again + period and text[-again:] == text[-again - period : -period]:
+            return True
+    return False
 
 
 def _arrived(output: Output) -> bool:

@@ -36,7 +36,7 @@ def _kind_of(output: Output) -> str:
         return "missing"
     if output.cut:
         return "looping" if output.loops else "cut"
-    return "refused" if output.refused else "complete" if output.is_answer else "empty"
+    return "refused" if output.refused else "complete" if output.whole else "empty"
 
 
 def incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:

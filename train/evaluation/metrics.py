@@ -14,7 +14,7 @@ from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
 from train.evaluation.comparison import TUNED as TUNED
-from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last, is_measured
+from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last, ends_in_loop, is_measured
 from train.evaluation.intervals import ALONE, Interval, grouped, share
 from train.evaluation.judgements import JudgedEvaluation, win_rates
 from train.results import rename_old_keys
@@ -27,8 +27,6 @@ NO_ANSWER = "answer"
 
 # Finish reasons that servers use for an answer that reached the token limit.
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})
-# A loop repeats a part at least this many times, and for this many characters.
-_AGAIN, _MIN_LOOP = 1.25, 24
 
 
 class Output(Record):
@@ -74,19 +72,9 @@ class Output(Record):
         return self.answered and not self.empty and not self.cut
 
     @property
-    def is_answer(self) -> bool:
-        """True if it is complete and no refusal."""
-        return self.whole and not self.refused
-
-    @property
     def loops(self) -> bool:
         """True if it was cut while it repeated itself for the third time, which no higher limit would have ended."""
-        text = " ".join(self.text.split())
-        for period in range(1, len(text) // 2) if self.cut else ():
-            again = max(round(_AGAIN * period), _MIN_LOOP)
-            if len(text) >= again + period and text[-again:] == text[-again - period : -period]:
-                return True
-        return False
+        return self.cut and ends_in_loop(self.text)
 
     @property
     def is_unscored(self) -> bool:
@@ -325,20 +313,13 @@ class Evaluation(Record):
         untested |= any(o.is_unscored for o in evaluation.outputs) and all(gap.p_unscored is None for gap in gaps)
         untested |= any(gap.spread is None and gap.difference.estimate for gap in gaps if gap.difference)
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
-        # Nor did they ask whether half of a system's answers are complete.
-        if evaluation._measured_otherwise():
+        # Nor did they ask what answers may hide that were cut.
+        of, given = evaluation.outputs_of, [(of, mode) for of in evaluation.systems for mode in MODES]
+        if any((getattr(one, mode).pass_rate is None) == is_measured(of(one.name)[mode]) for one, mode in given):
             return evaluation._recomputed()
         again = evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
         # A new evaluation may look like an old one; pydantic warns if another object than the new one is returned.
         return evaluation if again.comparisons == evaluation.comparisons else again
-
-    def _measured_otherwise(self) -> bool:
-        """Whether another system or decoding counted as measured when it was computed than does now."""
-        results = {(of.name, mode): getattr(of, mode) for of in self.systems for mode in MODES}
-        given: dict[tuple[str, Mode], list[Output]] = {}
-        for output in self.outputs:
-            given.setdefault((output.system, output.mode), []).append(output)
-        return any((results[of].pass_rate is None) == is_measured(outputs) for of, outputs in given.items())
 
     def _recomputed(self) -> Self:
         """The same outputs with the current intervals and tests."""

@@ -143,7 +143,7 @@ def _conclude(evaluation: Evaluation, relations: _Relations, ship_at: float) -> 
         return _Conclusion(decision, fine_tune, [why, *because], [flip, *flips])
     if fine_tune == "not enough evidence":
         return _Conclusion(fine_tune, fine_tune, because, flips)
-    if _passes_nothing(evaluation):
+    if _passes_nothing(evaluation) and not any(system.count("passed") for system, _ in relations):
         because, flips = [_NONE_PASSES, *because], [_LARGER_BASE, *flips]
     return _Conclusion("do not ship", fine_tune, because, flips)
 

@@ -275,12 +275,14 @@ def test_a_tie_with_a_prompt_means_do_not_fine_tune(who: str, rate: float, tuned
 
 
 def test_if_nothing_passes_the_verdict_says_so_first() -> None:
-    """With 0 of 40 everywhere the problem is with checks, rows or base, not prompts; with one pass it is a tie."""
+    """With 0 of 40 everywhere the problem is with checks, rows or base, not prompts. With one pass it is a tie, and if
+    a prompt passes, the checks are not too hard."""
     seen = verdict(evaluation(inputs=40))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
     assert seen.because[0].startswith("no answer of tuned passes")
     assert "larger base" in seen.flips_when[0]
     assert verdict(evaluation(inputs=40, tuned=1 / 40)).because[0].startswith("base passes about as often")
+    assert verdict(evaluation(inputs=40, base=1.0)).because[0].startswith("base passes more often than tuned")
     assert verdict(evaluation(inputs=1)).because[0] == "there is 1 test input, and fewer than 20 prove nothing"
 
 
@@ -566,10 +568,10 @@ LOOP = "Write a note in the house style: " * 4
 def test_a_rival_that_was_mostly_not_finished_is_not_beaten(
     how: dict[str, object], kind: str, key: str, modes: tuple[Mode, ...]
 ) -> None:
-    """If more than half of the answers of few-shot under one decoding are no answers, what it can do under that one is
-    unknown, and tuned cannot win over it. Verdict, headline, table and comparison say so, with the setting to change.
-    With exactly half it is measured."""
-    measured = evaluation(tuned=0.95, base=0.1, **{"few-shot": 0.2})
+    """If so many answers of few-shot are no answers that they could add more than 25 points, what it can do is unknown,
+    and tuned cannot win over it. Verdict, headline, table and comparison say so, with the setting to change. With fewer
+    it is measured, and so it is if hardly any of its complete answers pass."""
+    measured = evaluation(tuned=0.95, base=0.1, **{"few-shot": 0.6})
     unfinished = changed(measured, "few-shot", 31, how | {"all_pass": False}, modes)
     seen = verdict(unfinished)
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
@@ -581,9 +583,12 @@ def test_a_rival_that_was_mostly_not_finished_is_not_beaten(
     lines = [line for line in comparison_lines(unfinished) if line.endswith("not measured")]
     assert lines == [f"tuned against few-shot, {mode}: not measured" for mode in modes]
     assert headline(unfinished).endswith(f" Few-shot was not measured {' and '.join(modes)}.")
-    half = changed(measured, "few-shot", 30, how | {"all_pass": False}, modes)
-    assert (verdict(half).decision, verdict(half).fine_tune) == ("ship", "fine-tune")
-    assert relation(half, half.system("few-shot")) == "better"
+    for rate, number in ((0.6, 12), (0.0, 45)):
+        one = changed(
+            evaluation(tuned=0.95, **{"few-shot": rate}), "few-shot", number, how | {"all_pass": False}, modes
+        )
+        assert (verdict(one).decision, verdict(one).fine_tune) == ("ship", "fine-tune")
+        assert relation(one, one.system("few-shot")) == "better"
 
 
 def test_a_rival_that_loops_until_it_is_cut_has_failed() -> None:
