@@ -386,8 +386,6 @@ def _normalised_copy(text: str) -> str:
     return plain[:1].casefold() + plain[1:]
 
 
-
-
 def _continues_after(pair: Pair) -> bool:
     """Whether a text that begins with the input continues after it on a new line or after an arrow."""
     behind = fold(pair.output).strip().removeprefix(fold(pair.input).strip())

@@ -310,7 +310,9 @@ def units_like_denials(language: str) -> re.Pattern[str]:
     known = lexicon(language)
     listed = alternation(known.words("negation") & duration_names(language).keys())
     ends = rf"\.|\s*(?:[^\w\s]|\d|\Z)|\s+(?:{alternation(known.stop)})(?!\w)"
-    return re.compile(rf"(?:(?<=/)|(?<=\d)\s?(?=(?:{listed})(?:{ends})))(?:{listed})(?!\w)" if listed else NEVER.pattern)
+    return re.compile(
+        rf"(?:(?<=/)|(?<=\d)\s?(?=(?:{listed})(?:{ends})))(?:{listed})(?!\w)" if listed else NEVER.pattern
+    )
 
 
 @cache
