@@ -47,6 +47,8 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
     if says(language, "first_person", asked) and says(language, "first_person", answer):
         return False
     before, after = words(given), words(text)
+    if before == after:
+        return False
     numbers = iter([word for word in before if any(map(str.isdigit, word))])
     if not all(word in numbers for word in after if any(map(str.isdigit, word))):
         return False
