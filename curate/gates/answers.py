@@ -115,7 +115,9 @@ def values(
             absent.append((at, leaf))
     if absent:  # these look at the whole record
         inferred = records.inferred_values(pair.input, source.figures, value, language)
-        absent = [(at, leaf) for at, leaf in absent if (leaf if isinstance(leaf, str) else _plain(leaf)) not in inferred]
+        absent = [
+            (at, leaf) for at, leaf in absent if (leaf if isinstance(leaf, str) else _plain(leaf)) not in inferred
+        ]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]

@@ -53,7 +53,8 @@ def _names_other_label(text: str, named: str, labels: Collection[str], language:
     known = [one for one in labels if (parts := words(_plain(one))) and all(_occurs(word, spoken) for word in parts)]
     if len(known) != 1 or (other := _plain(known[0])) == named:
         return ""
-    denials, rest = ("denial",), f" {named} ".replace(f" {other} ", " ", 1)
+    denials: tuple[str, ...] = ("denial",)
+    rest = f" {named} ".replace(f" {other} ", " ", 1)
     if rest != f" {named} ":  # `account deletion` is a kind of `account`, `not allergic` none of `allergic`
         denials = ("denial", "negation", "negated")
         if not any(says(language, name, rest) for name in denials[:2]):

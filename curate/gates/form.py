@@ -323,14 +323,11 @@ def echo(
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
     if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
-        confirms = kind == "reply" and input != output and is_confirmed(given, text, language)
-        if confirms and not set(input).issuperset(output):
+        if (confirms := kind == "reply" and is_confirmed(given, text, language)) and set(output) - set(input):
             return passed("it confirms what the message asks", new)
         echoed = rejected("echo", f"it is the input with {', '.join(added) or 'no content word'} added", new)
         plain, now = ([word for word in side if word not in filler(language)] for side in (input, output))
-        asking = lexicon(language).words("asking").intersection(output).difference(input)
-        polite = any(says(code, "manners", fold(style)) for code in ("en", language))
-        if plain == now and not confirms and (kind == "reply" or (asking and not polite)):
+        if plain == now and not confirms and (kind == "reply" or _speaks_of_request(input, output, style, language)):
             return echoed
         if asks_for_corrections or (kind != "reply" and is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)
@@ -343,6 +340,12 @@ def echo(
         leaked = rejected("echo", f"it repeats the instruction: {quote(start)}", new)
         return only_flagged(leaked) if kind == "reply" else leaked  # which may repeat what a style says of the subject
     return passed(f"{new:.0%} of its content words are new", new)
+
+
+def _speaks_of_request(input: Sequence[str], output: Sequence[str], style: str, language: str) -> bool:
+    """Whether an output has words about the request that its input lacks, and the style does not ask to be polite."""
+    asking = lexicon(language).words("asking").intersection(output).difference(input)
+    return bool(asking) and not any(says(code, "manners", fold(style)) for code in ("en", language))
 
 
 def _repeated_instruction(instructions: Sequence[str], input: Sequence[str], output: Sequence[str]) -> str:
@@ -384,8 +387,6 @@ def _normalised_copy(text: str) -> str:
     """Normalise what any copy may change: whitespace, a capital at the start, punctuation at the end."""
     plain = " ".join(text.split()).rstrip("".join(FULL_STOPS) + " ,")
     return plain[:1].casefold() + plain[1:]
-
-
 
 
 def _continues_after(pair: Pair) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold, unaccented
 from curate.gates.names import misspelt
-from curate.gates.number_words import is_day_or_month, words_to_digits
+from curate.gates.number_words import has_number_words, is_day_or_month, spelt_out_values, words_to_digits
 from curate.gates.phrases import is_listed, lexicon, list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
@@ -228,7 +228,10 @@ def inferred_values(text: str, figures: str, value: Any, language: str) -> froze
     held = set(_ANY_NUMBER.findall(fold(json.dumps(value, ensure_ascii=False))))
     numbers = [number for number in _NUMBER.findall(figures) if number.replace(",", ".") not in kept]
     has_all = all(re.sub(r"\D", "", n) in held or held.issuperset(_ANY_NUMBER.findall(n)) for n in numbers)
-    return converted | units | (frozenset("1") if 1 in counts and has_all else frozenset())
+    if 1 not in counts or not has_all or not has_number_words(language):
+        return converted | units
+    in_words = spelt_out_values(fold(text), language) - {"1"} or lexicon(language).hints.keys() & words(text)
+    return converted | units | (frozenset() if in_words else frozenset("1"))
 
 
 _ANY_NUMBER, _NUMBER = re.compile(r"\d+"), re.compile(r"\d+(?:[.,]\d+)*")

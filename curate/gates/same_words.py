@@ -39,7 +39,7 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
 
     The message is a question, has a word such as `please`, or begins with what the text says that `we` do. The text
     does not ask, has no word such as `my` if the message has one, does not begin with its question word,
-    and has no number of its own.
+    and has no number of its own or in another order.
     """
     asked, answer = fold(given), fold(text)
     if ASKS.search(answer) or says(language, "asks", answer):
@@ -47,7 +47,10 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
     if says(language, "first_person", asked) and says(language, "first_person", answer):
         return False
     before, after = words(given), words(text)
-    if any(map(str.isdigit, "".join({*after} - {*before}))):
+    if before == after:
+        return False
+    numbers = iter([word for word in before if any(map(str.isdigit, word))])
+    if not all(word in numbers for word in after if any(map(str.isdigit, word))):
         return False
     if before[:1] == after[:1] and before[1:2] != after[1:2]:  # `Why is it closed?`: `Why it is closed.`
         return False

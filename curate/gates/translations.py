@@ -336,10 +336,10 @@ def _swapped_numbers(source: str, text: str, language: str, to: str) -> str:
     order = [min(at, default=0) for at in places]
     if any(len(at) != 1 for at in places) or len(set(order)) < len(first):
         return ""
-    here, there = (quantities(join_digit_groups(side), code) for side, code in ((source, language), (text, to)))
-    units = [_units_of(number, here) for number in first]
+    given, kept = (quantities(join_digit_groups(side), code) for side, code in ((source, language), (text, to)))
+    units = [_units_of(number, given) for number in first]
     moved = [
-        bool(own & _units_of(number, there)) and all(own.isdisjoint(other) for other in units[:at] + units[at + 1 :])
+        bool(own & _units_of(number, kept)) and all(own.isdisjoint(other) for other in units[:at] + units[at + 1 :])
         for at, (number, own) in enumerate(zip(first, units, strict=True))
     ]
     left = [(number.text, at) for number, at, is_moved in zip(first, order, moved, strict=True) if not is_moved]

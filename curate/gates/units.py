@@ -305,12 +305,14 @@ def _forms(digits: str) -> tuple[frozenset[str], ...]:
 
 @cache
 def units_like_denials(language: str) -> re.Pattern[str]:
-    """Return a pattern for units that are spelt like denials, such as `sem` in Portuguese: behind a number and before no
-    word that may be denied, or behind a stroke."""
+    """Return a pattern for units that are spelt like denials, such as `sem` in Portuguese: behind a number and before
+    no word that may be denied, or behind a stroke."""
     known = lexicon(language)
     listed = alternation(known.words("negation") & duration_names(language).keys())
     ends = rf"\.|\s*(?:[^\w\s]|\d|\Z)|\s+(?:{alternation(known.stop)})(?!\w)"
-    return re.compile(rf"(?:(?<=/)|(?<=\d)\s?(?=(?:{listed})(?:{ends})))(?:{listed})(?!\w)" if listed else NEVER.pattern)
+    return re.compile(
+        rf"(?:(?<=/)|(?<=\d)\s?(?=(?:{listed})(?:{ends})))(?:{listed})(?!\w)" if listed else NEVER.pattern
+    )
 
 
 @cache

@@ -238,7 +238,9 @@ def _cell_text(cell: object) -> object:
     turns = parse_turns(cell) if isinstance(cell, list) else None
     if isinstance(turns, list):
         return "\n\n".join(turn.content for turn in turns)
-    return as_json(cell) if isinstance(cell, dict) else cell
+    if isinstance(cell, dict) and not isinstance(text := as_json(cell), str):
+        return _spaced(cell)  # raises RecursionError for one that is nested too deeply
+    return text if isinstance(cell, dict) else cell
 
 
 def _spaced(cell: object) -> str:

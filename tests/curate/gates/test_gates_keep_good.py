@@ -235,6 +235,11 @@ def test_other_causes_of_false_rejections() -> None:
     assert not doubt_about_label(
         "Pt denies any allergy to penicillin, allergic to nothing", "not allergic", labels, "en"
     )
+    # A label within another one is its kind, unless the rest denies it.
+    kinds = ("account", "account deletion", "billing")
+    assert not doubt_about_label("Please remove my account for good.", "account deletion", kinds, "en")
+    assert doubt_about_label("Please remove my account for good.", "billing", kinds, "en")
+    assert doubt_about_label("I am allergic to nuts.", "not allergic", labels, "en")
     # Two compounds with the same first part are two things; an inflected word is the same one.
     german = ("Beleuchtung", "Straßenschäden")
     assert not doubt_about_label("Straßenlampe seit Tagen dunkel", "Beleuchtung", german, "de")

@@ -62,11 +62,15 @@ def reason_code(input: str, record: dict[str, Any], language: str = "en") -> str
         ("See you at half past four on 14 August", {"vendor": "16:30", "due": "08-14"}, "en"),
         ("ring the printers about the leaflets", {"lines": [{"what": "call the printer"}]}, "en"),
         ("koszt 300 zł", {"vendor": "PLN", "total": 300}, "pl"),
+        ("Drill, 2.1kW", {"power": {"value": 2100, "unit": "W"}, "quantity": 1}, "en"),
+        ("Juice 33cl", {"volume_ml": 330}, "en"),
+        ("Meeting of 90 minutes", {"lasts": {"value": 1.5, "unit": "hours"}}, "en"),
+        ("Spaghetti n.5 500g x 12", {"weight": {"value": 500, "unit": "g"}, "pack": 12}, "en"),
     ],
 )
 def test_values_from_the_input_pass(input: str, record: dict[str, Any], language: str) -> None:
-    """In any case, spacing, number format, inflection and script. Values of a list or boolean in the schema may be
-    inferred."""
+    """In any case, spacing, number format, unit, inflection and script. Values of a list or boolean in the schema, and
+    the count of a single thing, may be inferred."""
     assert reason_code(input, record, language) == "ok"
 
 
@@ -80,6 +84,9 @@ def test_values_from_the_input_pass(input: str, record: dict[str, Any], language
         ("Due on March 5", {"due": "2024-03-05"}, "“2024-03-05” at $.due"),
         ("two lamps", {"lines": [{"what": "lamps", "n": 2}, {"what": "chair"}]}, "“chair” at $.lines[1].what"),
         ("a key the schema lacks", {"else": {"x": "invented"}}, "“invented” at $.else.x"),
+        ("Drill, 2.1kW", {"power": {"value": 210, "unit": "W"}}, "“210” at $.power.value"),
+        ("Flour 500 g", {"weight": {"value": 500, "unit": "kg"}}, "says “500 g”, the record “500 kg”"),
+        ("Beer, 24 x 33cl", {"volume_cl": 33, "pack": 1}, "“1” at $.pack"),
     ],
 )
 def test_value_missing_in_the_input_is_reported_with_its_place(input: str, record: dict[str, Any], at: str) -> None:
@@ -157,8 +164,8 @@ def test_output_that_is_not_a_label_is_rejected_with_the_list_of_labels(tmp_path
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
-    assert judgements["gate/label@8"].reason.code == "label"
-    assert judgements["gate/label@8"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
+    assert judgements["gate/label@9"].reason.code == "label"
+    assert judgements["gate/label@9"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 

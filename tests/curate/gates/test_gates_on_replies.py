@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from curate.gates import swapped
+from curate.gates import limits, swapped
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
@@ -153,3 +153,38 @@ def test_a_reply_greets_who_signed_its_message(language: str, message: str, gree
     """A greeting with another name than the one that signs the message is noticed; a nickname, a surname, a case and a
     message without a signature are not."""
     assert bool(other_addressee(f"{greeting}\n\nit is near.", message, language)) is other
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output", "code"),
+    [
+        ("en", "Please confirm 12 vegetarian meals for Friday.", "We confirm 12 vegetarian meals for Friday.", ""),
+        ("en", "Please confirm 12 vegetarian meals for us.", "Could you confirm 12 vegetarian meals for us?", "echo"),
+        ("en", "Confirm my booking for two nights.", "We confirm your booking for two nights.", ""),
+        ("en", "Confirm my booking for two nights.", "Please confirm my booking for two nights.", "echo"),
+        ("en", "Please cancel my subscription.", "We have cancelled your subscription.", ""),
+        ("en", "Please cancel my subscription.", "I want to cancel my subscription.", "echo"),
+        ("en", "Why is the museum closed on Monday?", "Why the museum is closed on Monday.", "echo"),
+        ("de", "Haben Sie am 3. Mai geöffnet?", "Wir haben am 3. Mai geöffnet.", ""),
+        ("es", "¿Hacen envíos a Canarias?", "Hacemos envíos a Canarias.", ""),
+        ("sv", "Vänligen bekräfta 12 måltider till fredag.", "Vi bekräftar 12 måltider till fredag.", ""),
+    ],
+)
+def test_confirmed_request_is_no_echo(language: str, input: str, output: str, code: str) -> None:
+    """A reply may state in the words of its message what the message asks for; asking for it again is an echo."""
+    judgement = echo(pair(input, output), language=language, kind="reply")
+    assert ("" if judgement.keep and not judgement.flags else judgement.reason.code) == code
+
+
+@pytest.mark.parametrize(
+    ("input", "output", "keeps"),
+    [
+        ("Gesso 6 sem. Elevar membro.", "Vai ficar com gesso seis semanas. Mantenha o braço levantado.", True),
+        ("Fisioterapia 3x/sem, 2 sem de repouso.", "Fisioterapia três vezes por semana, repouso de duas.", True),
+        ("Gesso 6 sem, sem esforços.", "Vai ficar com gesso seis semanas e pode fazer esforços.", False),
+        ("Quarto 2 sem vista para o mar.", "O quarto 2 tem vista para o mar.", False),
+    ],
+)
+def test_unit_spelt_like_a_denial_denies_nothing(input: str, output: str, keeps: bool) -> None:
+    """`6 sem` are six weeks in Portuguese, and `2 sem vista` is a room without a view."""
+    assert limits(pair(input, output), "pt").keep is keeps
