@@ -165,14 +165,15 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
 def is_measured(outputs: Sequence[Output]) -> bool:
     """Whether the answers of one system under one decoding say how good it is.
 
-    Answers that were cut, empty or refused were decided by a limit or a server. If they passed as often as the others
-    may (the upper end of their interval), they must not add more than 25 points: otherwise tuned would win over a
-    system that never had its chance. An answer cut in a loop, which no limit ends, is one of the others. Of tuned
-    itself everything that arrived counts, because what is wrong with its answers is wrong with what would ship.
+    Answers that were cut, empty or refused fail. But if they are more than half, a limit or a server decided more than
+    the model did, and tuned would win over a system that never had its chance: then, passing as often as the others may
+    (the upper end of their interval), they must not add more than 25 points. An answer cut in a loop, which no limit
+    ends, is one of the others. Of tuned itself everything that arrived counts, because what is wrong with its answers
+    is wrong with what would ship.
     """
     arrived = [output for output in outputs if output.answered]
     answers = [output for output in arrived if (output.whole and not output.refused) or output.loops]
-    if len(answers) == len(arrived) or arrived[0].system == TUNED:
+    if 2 * len(answers) >= len(arrived) or arrived[0].system == TUNED:
         return bool(arrived)
     counts = by_seed(answers)
     most = share(*columns_of(counts, sorted(counts))).high if answers else 1.0
