@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate import gates
-from curate.gates.chat import _CODES
 from curate.gates.personal import WORDS
+from curate.gates.preamble import _CODES
 from pairsmith.stages.generate import UNANSWERED
 from pairsmith.style.reasons import SENTENCES, sentence_of
 
 FOLDER = Path(gates.__file__).parent
-GIVES = ("rejected", "_flag")  # functions whose first argument is the code of a reason
+GIVES = ("rejected", "flag")  # functions whose first argument is the code of a reason
 PAIRS = (
     "_additions",
     "_meaning_changes",
