@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from schemas.errors import PairsmithError
 
 _FUNCTIONS = {"teacher": "teacher", "train": "fine_tune", "evaluate": "evaluate", "curate.gates": "gates"}
-_DOCTOR = "`pairsmith doctor(?: --ask)?`"
+_DOCTOR = r"`pairsmith\sdoctor[^`]*`"
 _PHRASES = (
     # Commands.
     ("with --retry-failed", "with teacher(..., retry_failed=True)"),
