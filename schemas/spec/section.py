@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import UsageError, usage_error_from
-from schemas.python_terms import in_python
 from schemas.records import Sampling
 from schemas.secret_names import ALONE, ANYWHERE
 
@@ -69,6 +68,8 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         # A value in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
         place = f": {key} = {shown(first.get('input'))}" if is_shown else f": {key}"
+        from schemas.python_terms import in_python  # not for commands
+
         error = usage_error_from([first], where=f"{where}{place}" if key else where)
         error.reword(in_python)
         raise error from None
