@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from schemas.errors import StoreError, first_line
 from schemas.money import Hold
 from schemas.progress import Say, log_message
-from schemas.records import Call, Candidate, Record
+from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, is_transient, shown
 from schemas.store.lock import StillHeld
