@@ -84,7 +84,7 @@ def test_no_address_is_left_out_while_none_answers(tmp_path: Path) -> None:
     with ExitStack() as stack:
         urls = [stack.enter_context(LoopbackTeacher(lambda ask: WRONG)).url for _ in range(4)]
         asyncio.run(at_four(urls))
-    assert warnings == []
+    assert not any("left out" in text for text in warnings)
 
 
 @pytest.mark.parametrize(
