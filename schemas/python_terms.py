@@ -58,7 +58,7 @@ _PHRASES = (
 _TABLE = re.compile(r"\{ (?:(?:\"[^\"]*\"|\w+) = \"[^\"]*\"(?:, )?)+ \}")
 _ENTRY = re.compile(r"(\"[^\"]*\"|\w+) = (\"[^\"]*\")")
 _KEY = re.compile(
-    rf"\b({'|'.join(map(re.escape, _FUNCTIONS))})\.([a-z_]+)(?:\.([a-z_]+))?"
+    rf"(?<![\w/.-])({'|'.join(map(re.escape, _FUNCTIONS))})\.([a-z_]+)(?:\.([a-z_]+))?"
     r"(?: = (\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[\d.]*\d|true|false))?"
 )
 

@@ -8,9 +8,9 @@ from functools import partial
 from itertools import count
 
 from schemas.id_map import IdList, IdMap
-from schemas.records import Candidate, Seed
+from schemas.records import Candidate, Record, Seed
 from schemas.store import Store
-from schemas.store.writer import drop_slots_after
+from schemas.store.writer import put_all_slots
 from synth.generators import Generator
 from synth.slots import Outcome, with_earlier
 
@@ -76,6 +76,6 @@ class EarlierRuns:
         pairs = {pair.id: pair for pair in self._store.pairs(ids.values())}
         return with_earlier({n: pairs[id_] for n, id_ in ids.items()}, outcomes)
 
-    async def drop_after(self, last: Candidate) -> None:
-        """Delete later slots of the seed: it has fewer outputs than at an earlier, failed call."""
-        await self._store.writer.submit_here(partial(drop_slots_after, last))
+    async def put_all(self, records: Sequence[Record]) -> None:
+        """Store all slots of a seed at once, and no later ones: it may have fewer outputs than at a failed call."""
+        await self._store.writer.submit_here(partial(put_all_slots, records))

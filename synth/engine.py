@@ -291,12 +291,11 @@ class _Run:
             outcomes, cause = unfinished.outcomes, unfinished.cause
         if self.earlier_prompts:
             outcomes = await asyncio.to_thread(self._with_earlier_pairs, outcomes)
-        has_failed = self._earlier.has_failed(seed, generator)
-        if has_failed:
+        if self._earlier.has_failed(seed, generator):
             outcomes = await asyncio.to_thread(self._earlier.joined, seed, generator, outcomes)
-        await self.store.put(*_records(outcomes))
-        if has_failed:
-            await self._earlier.drop_after(outcomes[-1].candidate)
+            await self._earlier.put_all(_records(outcomes))
+        else:
+            await self.store.put(*_records(outcomes))
         failpoint("pair_written")
         if cause is not None:
             raise cause

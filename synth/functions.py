@@ -58,7 +58,7 @@ class Function:
         cause = await self._collect(seed.text or "", outputs)
         texts = [_check_output(output) for output in outputs]
         if cause is not None:
-            is_stopped = isinstance(cause, asyncio.CancelledError) and _ends_run(cause)
+            is_stopped = _ends_run(cause) and not isinstance(cause, PairsmithError)
             texts.append(Reason("crashed", "the run was stopped meanwhile") if is_stopped else crash_of(cause))
         texts = texts or [Reason("empty", "the function returned nothing")]
         outcomes = [self._outcome(seed, sample, text) for sample, text in enumerate(texts)]
@@ -90,7 +90,7 @@ class Function:
                     _append(outputs, output)
             elif result is not _COLLECTED:
                 _append_all(outputs, result, ended)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
             ended.set()
             if _ends_run(error) and not outputs:
                 raise
@@ -114,7 +114,8 @@ class Function:
 
 def _ends_run(error: BaseException) -> bool:
     """Whether an error concerns more than the seed on which it was raised."""
-    return isinstance(error, PairsmithError) or (isinstance(error, asyncio.CancelledError) and is_cancelled())
+    is_stop = isinstance(error, asyncio.CancelledError) and is_cancelled()
+    return is_stop or isinstance(error, PairsmithError | KeyboardInterrupt)
 
 
 def _append_all(outputs: list[Any], result: Any, ended: Event) -> None:

@@ -123,7 +123,7 @@ def _multipart(form: Mapping[str, Any]) -> tuple[bytes, str]:
     for name, value in form.items():
         if value is None:
             continue
-        file_name, content = value if isinstance(value, tuple) else (None, value)
+        file_name, content = value if isinstance(value, tuple) and len(value) == 2 else (None, value)
         if not isinstance(content, str | bytes):
             what = f"the field {name} of the form is of type {type(content).__name__}."
             raise UsageError(what, fix='Pass a text, or a file as ("seeds.jsonl", path.read_bytes()).')

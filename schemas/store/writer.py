@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from schemas.errors import StoreError, first_line
 from schemas.money import Hold
 from schemas.progress import Say, log_message
-from schemas.records import Call, Candidate, Record
+from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, is_transient, shown
 from schemas.store.lock import StillHeld
@@ -287,11 +287,13 @@ def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
         insert(connection, target, requests)
 
 
-def drop_slots_after(last: Candidate, connection: sa.Connection) -> None:
-    """Delete the slots of a seed after this one. It may be repeated."""
-    c = tables.candidates.c
+def put_all_slots(records: Sequence[Record], connection: sa.Connection) -> None:
+    """Write all slots of a seed, the last one at the end, and delete those after it. It may be repeated."""
+    c, last = tables.candidates.c, records[-1]
     same = (c[name] == getattr(last, name) for name in ("fingerprint", "seed_id", "generator"))
     connection.execute(sa.delete(tables.candidates).where(*same, c.sample > last.sample))
+    for target, rows in StoredRows().of(records)[0].items():
+        insert(connection, target, rows)
 
 
-_REPEATABLE = (mark_judged, drop_slots_after)
+_REPEATABLE = (mark_judged, put_all_slots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import os
@@ -45,7 +46,7 @@ _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give u
 # is to be fetched later (NVIDIA's hosted functions).
 LOST_BY_A_GATEWAY = (202, 408, 499, 502, 504, 520, 522, 524)
 _CHARSET = re.compile(r"charset=[\"']?(?!utf-?8)([\w.:-]+)", re.IGNORECASE)
-_LATIN_1 = re.compile("iso-?8859-?1|latin-?1|us-ascii", re.IGNORECASE)  # on the web these mean Windows' encoding
+_LATIN_1 = ("iso8859-1", "ascii")  # as Python names them; on the web they mean Windows' encoding
 _VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
@@ -264,7 +265,8 @@ def _as_utf8(content: bytes, headers: Mapping[str, str]) -> bytes:
         content.decode()
         return content
     with suppress(LookupError, ValueError):
-        return content.decode(_LATIN_1.sub("cp1252", declared[1])).encode()
+        name = codecs.lookup(declared[1]).name
+        return content.decode("cp1252" if name in _LATIN_1 else name).encode()
     return content
 
 

@@ -92,16 +92,20 @@ def with_cost_header(usage: Any, headers: Mapping[str, str], hit: str = "") -> A
     """
     text = headers.get("x-litellm-response-cost")
     if text is None:
-        counted = usage if isinstance(usage, dict) else {}
-        return {**counted, "cost": 0.0, _FROM_CACHE: True} if hit else usage
+        return {**_without_payer(usage), "cost": 0.0, _FROM_CACHE: True} if hit else usage
     try:
         cost = _parse_amount(float(text))
     except ValueError:
         return usage
     if not (cost or (cost == 0 and headers.get("x-litellm-cache-key"))):
         return usage
-    counted = {name: value for name, value in usage.items() if name != "is_byok"} if isinstance(usage, dict) else {}
-    return {**counted, "cost": cost, **({} if cost else {_FROM_CACHE: True})}
+    return {**_without_payer(usage), "cost": cost, **({} if cost else {_FROM_CACHE: True})}
+
+
+def _without_payer(usage: Any) -> Json:
+    """`usage` without whose key pays upstream and in which currency, which are about a cost that does not count."""
+    counted = usage.items() if isinstance(usage, dict) else ()
+    return {name: value for name, value in counted if name not in ("is_byok", "currency")}
 
 
 def is_from_cache(usage: Any) -> bool:

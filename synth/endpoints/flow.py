@@ -253,6 +253,12 @@ class Flow:
         if answer is not None:
             if notice := sending.host.answered(sending, now, usable=bool(answer.choices)):
                 self.say(f"warning: {sending.host.url} {notice}.")
+            for host in self.hosts if answer.choices and len(self.hosts) > 1 else ():
+                if host.refusal and host.is_resting:
+                    self.say(
+                        f"warning: {host.url} is left out while others answer: it refuses requests ({host.refusal})."
+                    )
+                    host.refusal = None
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 each = answer.usage.completion_tokens / max(1, len(answer.choices))
@@ -262,10 +268,8 @@ class Flow:
             may_rest = any(host is not sending.host and not host.is_resting for host in self.hosts)
             sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
             refuses = isinstance(failure, RefusedHereError | UnconfirmedError)
-            if refuses and sending.host.is_resting and not sending.host.is_left_out:
-                sending.host.is_left_out = True
-                why = f"it refuses requests ({failure.what})"
-                self.say(f"warning: {sending.host.url} is left out while others answer: {why}.")
+            if sending.host.refusal is not None:
+                sending.host.refusal = failure.what if refuses else ""
         self._limits.settle(used - sending.tokens)
 
     def dispatch(self) -> None:

@@ -61,13 +61,14 @@ class TeacherHost:
     times out while nothing is answered lowers it again: a server that hangs would be waited for several times as long.
 
     The first wait of one that loses requests is `first_wait_s`. `queue` are the requests that were written to a
-    connection, in that order, in which the server works on them. `is_left_out`: its rest was reported.
+    connection, in that order, in which the server works on them.
     """
 
     def __init__(self, url: str, concurrency: int, first_wait_s: float = 0.5) -> None:
         self.url, self._first_wait_s = url, first_wait_s
-        self.connected = self.is_left_out = False
+        self.connected = False
         self.failure = ""  # the latest
+        self.refusal: str | None = ""  # if the latest failure is one; None once its rest was reported
         self.notice: str | None = ""  # that its end was announced; None once that was reported
         self.in_flight: dict[int, InFlight] = {}
         self.queue: dict[int, InFlight] = {}

@@ -56,6 +56,8 @@ MODULES = ("synth/chat", "synth/endpoints", "synth/sources", "synth/answer_judge
             'Name the column, as in columns = {"input": "a", "output": "b"}.',
         ),
         ("raise evaluate.sampling.max_tokens", 'raise evaluate(sampling={"max_tokens": ...})'),
+        ("see https://teacher.url.com/v1", "see https://teacher.url.com/v1"),
+        ("runs/train.base/my-teacher.model", "runs/train.base/my-teacher.model"),
         ("train.csv and teacher.jsonl are files", "train.csv and teacher.jsonl are files"),
     ],
 )

@@ -27,13 +27,16 @@ PLANS: dict[str, tuple[list[Any], list[Any], str, str]] = {
     "writes twice": (["one", "one", ValueError("odd")], ["one", "one", "one"], "one one", "one one one"),
     "has a gap": ([3, "one", 3, "two"], ["two"], "one two", "one two"),
 }
-CAPPED = {"is stopped": (["one", BudgetReached("the cap is reached.")], ["one", "two"], "one", "one two")}
+ENDED: dict[str, tuple[list[Any], list[Any], str, str]] = {
+    "is capped": (["one", BudgetReached("the cap is reached.")], ["one", "two"], "one", "one two"),
+    "is stopped": (["one", KeyboardInterrupt()], ["one", "two"], "one", "one two"),
+}
 
 
 def one_after_another(text: str) -> Iterator[str]:
     CALLS[text] += 1
-    for step in {**PLANS, **CAPPED}[text][CALLS[text] > 1]:
-        if isinstance(step, Exception):
+    for step in {**PLANS, **ENDED}[text][CALLS[text] > 1]:
+        if isinstance(step, BaseException):
             raise step
         yield step
 
@@ -87,10 +90,11 @@ def test_what_was_yielded_before_an_error_is_kept(
         assert (pairs.counts.rows_in, pairs.counts.failed, pairs.pairs_made) == (13, 0, new)
         assert set(CALLS.values()) == {2}
     assert curate(pairs, [best(9)], progress=False).counts.failed == 0
-    with pytest.raises(BudgetReached):
-        generate(list(CAPPED), own, progress=False)
-    assert [pair.output for pair in reader().pairs() if pair.input in CAPPED] == ["one"]
-    assert outputs_of(generate(list(CAPPED), own, progress=False)) == {"is stopped": "one two"}
+    for text, (first, *_) in ENDED.items():
+        with pytest.raises(type(first[-1])):
+            generate([text], own, progress=False)
+        assert [pair.output for pair in reader().pairs() if pair.input == text] == ["one"]
+        assert outputs_of(generate([text], own, progress=False)) == {text: "one two"}
 
 
 WAITS, CANCELLED = threading.Event(), threading.Event()

@@ -143,7 +143,9 @@ def test_client_works_over_http(service: Service, monkeypatch: pytest.MonkeyPatc
         added = client.add_seeds(MINE, {"file": ("more.txt", b"a vase\na bowl\n")})
         assert added["kinds"] == {"input": 2}
         no_file, no_name = {"file": Path("a.txt")}, {"file": ("ä b.txt", "a")}
-        for wrong, words in ((no_file, "file of the form is of type"), (no_name, "'ä b.txt' is")):
+        three = {"file": ("a.txt", b"a", "text/plain")}  # as `requests` takes it
+        of_type = "file of the form is of type"
+        for wrong, words in ((no_file, of_type), (three, of_type), (no_name, "'ä b.txt' is")):
             with pytest.raises(PairsmithError, match=words):
                 client.add_seeds(MINE, wrong)
         with pytest.raises(PairsmithError, match="is not an address"):

@@ -249,6 +249,8 @@ COST = "x-litellm-response-cost"
         ({"CF-AIG-Cache-Status": "MISS"}, {}, None),
         ({"x-portkey-cache-status": "SEMANTIC MISS"}, {}, None),
         ({"Helicone-Cache": "HIT"}, {"cost": 0.0004}, 0.0),
+        ({"Helicone-Cache": "HIT"}, {"cost": 0.0004, "currency": "CNY"}, 0.0),
+        ({"Helicone-Cache": "HIT"}, {"is_byok": True, "cost_details": {"upstream_inference_cost": 0.0004}}, 0.0),
         ({"X-OpenRouter-Cache-Status": "HIT"}, {"prompt_tokens": 0, "completion_tokens": 0, "cost": 0}, 0.0),
         *[({COST: text}, {}, None) for text in ("None", "", "nan", "inf", "1e300", "-1", "$0.1")],
     ],

@@ -71,6 +71,22 @@ def test_one_gateway_of_four_that_always_refuses_the_key_ends_no_run(
         assert [teachers[0].url in text and "invalid api key" in text for text in warnings] == [True]
 
 
+def test_no_address_is_left_out_while_none_answers(tmp_path: Path) -> None:
+    """Where all refused the key, three of four were reported as left out while others answered."""
+    warnings: list[str] = []
+
+    async def at_four(urls: list[str]) -> None:
+        async with rig(urls[0], tmp_path, n=1, concurrency=8, urls=urls) as r:
+            r.ledger.endpoint.flow.say = warnings.append
+            with pytest.raises(AuthError):
+                await generate(r.store, input(60), [r.forward], concurrency=8)
+
+    with ExitStack() as stack:
+        urls = [stack.enter_context(LoopbackTeacher(lambda ask: WRONG)).url for _ in range(4)]
+        asyncio.run(at_four(urls))
+    assert not any("left out" in text for text in warnings)
+
+
 @pytest.mark.parametrize(
     ("refusal", "message"),
     [(WRONG, "invalid api key"), (GEMINI, "API key not valid"), (fails(403, "forbidden"), "in a row were refused")],

@@ -3,7 +3,7 @@ again: 50 MB take three seconds of a processor."""
 
 from __future__ import annotations
 
-from pairsmith.serve.pages.stale_forms import changed_at, seed_files
+from pairsmith.serve.pages.stale_forms import seed_files
 from schemas.project import Project
 from synth.sources.seeds import SeedReading, read_seeds
 
@@ -25,6 +25,8 @@ def seed_reading(project: Project) -> SeedReading:
 
 
 def _key(project: Project) -> object:
-    """What a reading depends on. The folder does not count: a new project is written beside the others and then moved
-    among them."""
-    return repr(project.spec.seeds), tuple(changed_at(seed_files(project)))
+    """What a reading depends on: the settings, and which files these are, for other projects may have some of the same
+    size and time. The folder does not count: a new project is written beside the others and then moved among them."""
+    present = (path.stat() for path in seed_files(project) if path.is_file())
+    files = [(file.st_dev, file.st_ino, file.st_mtime_ns, file.st_size) for file in present]
+    return repr(project.spec.seeds), tuple(files)

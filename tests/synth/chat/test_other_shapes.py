@@ -79,6 +79,7 @@ CAFE = {"finish_reason": "stop", "message": {"content": "Un café, € 3."}}
     ("charset", "body", "text"),
     [
         ("; charset=ISO-8859-1", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("cp1252"), "Un café, € 3."),
+        ("; charset=iso-8859-15", orjson.dumps({"choices": [CAFE]}).decode().encode("iso-8859-15"), "Un café, € 3."),
         ('; Charset="gb18030"', json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode("gb18030"), "Un café, € 3."),
         ("; charset=utf-16-le", json.dumps({"choices": [CAFE]}).encode("utf-16-le"), "Un café, € 3."),
         ("; charset=latin1", json.dumps({"choices": [CAFE]}, ensure_ascii=False).encode(), "Un café, € 3."),
