@@ -147,10 +147,21 @@ def scale_powers(language: str) -> dict[str, int]:
 def with_decimal_fractions(folded: str) -> str:
     """Return folded text with mixed fractions as decimals: `1.5` for `1 1/2`, `1.5 litre` for `a litre and a half`."""
     if says("any", "halves_behind", folded) or says("any", "halves_beside", folded):
-        folded = _half_behind().sub(lambda half: f"{half[1] or 1}.5{half[2] or ''}", folded)
+        folded = _half_behind().sub(_with_half, folded)
     if "/" not in folded:
         return folded
     return _MIXED_FRACTION.sub(lambda mixed: f"{mixed[1]}.{_DECIMALS[mixed[2]]}", folded)
+
+
+def _with_half(half: re.Match[str]) -> str:
+    """`2.5 horas` for `2 horas y media`, and the same text for a time of day, `las 2 y media`."""
+    before = half.string[max(0, half.start() - _NEAR) : half.start()].split()[-1:]
+    if not half[2] and not words_of("before_hours").isdisjoint(before):
+        return half[0]
+    return f"{half[1] or 1}.5{half[2] or ''}"
+
+
+_NEAR = 8  # characters in which a word before a time of day begins
 
 
 @cache

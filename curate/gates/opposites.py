@@ -24,7 +24,7 @@ from curate.gates.words import cached_per_word, words
 
 _UNSPACED = ("zh", "ja", "ko", "th")
 _STATE = "state"
-_HALF = Number("half", frozenset(("0.5",)))
+_HALF, _AND_HALF = (Number("half", frozenset((digits,))) for digits in ("0.5", "1.5"))
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 # Group -> the words of it in a text, with the concepts each may mean.
 Meanings = dict[str, list[tuple[str, frozenset[str]]]]
@@ -120,7 +120,9 @@ def _converted(before: str, after: str, source_language: str, language: str) -> 
         _NUMBER.search(figures[0]) and _HALF in number_mentions(after, language)
     ):
         return True
-    here = number_mentions(before, source_language) if there else ()
+    here = number_mentions(before, source_language)
+    if (_AND_HALF in here) != (_AND_HALF in number_mentions(after, language)) and _NUMBER.search("".join(figures)):
+        return True  # 18 months are a year and a half
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
 

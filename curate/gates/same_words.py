@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from difflib import SequenceMatcher
+from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import lexicon, says
+from curate.gates.frames import sentences
+from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.words import words
 
 # A question mark, also as in Greek, Armenian, Amharic and Burmese.
@@ -38,8 +40,8 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
     """Whether a text states what its message asks for, rather than asking again.
 
     The message is a question, has a word such as `please`, or begins with what the text says that `we` do. The text
-    does not ask, has no word such as `my` if the message has one, does not begin with its question word,
-    and has no number of its own or in another order.
+    does not ask, has no word such as `my` if the message has one, has more than an article of its own,
+    and no number of its own or in another order. What a question word asks for cannot be confirmed.
     """
     asked, answer = fold(given), fold(text)
     if ASKS.search(answer) or says(language, "asks", answer):
@@ -47,11 +49,20 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
     if says(language, "first_person", asked) and says(language, "first_person", answer):
         return False
     before, after = words(given), words(text)
-    if before == after:
+    if set(after) - set(before) <= _articles():
         return False
     numbers = iter([word for word in before if any(map(str.isdigit, word))])
     if not all(word in numbers for word in after if any(map(str.isdigit, word))):
         return False
     if before[:1] == after[:1] and before[1:2] != after[1:2]:  # `Why is it closed?`: `Why it is closed.`
         return False
-    return bool(ASKS.search(asked) or says(language, "asks", asked)) or after[1:2] == before[:1]
+    starts = {word for sentence in sentences(asked) for word in words(sentence)[:2]}
+    if not starts.intersection(words_of("question_words")) <= {*after}:  # `It is closed.`
+        return False
+    begins = after[1:2] == before[:1] and after[0] in words_of("answerers")
+    return begins or bool(ASKS.search(asked) or says(language, "asks", asked))
+
+
+@cache
+def _articles() -> frozenset[str]:
+    return words_of("articles") | words_of("articles_of_one") | words_of("definite_articles")

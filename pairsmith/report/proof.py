@@ -24,7 +24,7 @@ from train.evaluation.metrics import (
     Output,
     SystemResult,
 )
-from train.evaluation.relation import unfinished_modes, untuned
+from train.evaluation.relation import unmeasured_modes, untuned
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
 from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
 
@@ -74,10 +74,10 @@ def headline(evaluation: Evaluation) -> str:
         if (gap := evaluation.comparison(TUNED, rival.name, mode)) is not None and gap.shown is not None
     ]
     difference = f" Difference {', '.join(gaps)}." if gaps else ""
-    unfinished = {
-        of.label: [mode for mode in unfinished_modes(of) if best[mode].name != of.name] for of in untuned(evaluation)
+    unmeasured = {
+        of.label: [mode for mode in unmeasured_modes(of) if best[mode].name != of.name] for of in untuned(evaluation)
     }
-    unknown = [f" {capital(of)} was not measured {' and '.join(modes)}." for of, modes in unfinished.items() if modes]
+    unknown = [f" {capital(of)} was not measured {' and '.join(modes)}." for of, modes in unmeasured.items() if modes]
     return f"{capital('; '.join(sides))}.{difference}{''.join(unknown)}"
 
 

@@ -183,9 +183,13 @@ def is_measured(outputs: Sequence[Output]) -> bool:
 def ends_in_loop(text: str) -> bool:
     """Whether the end of a text has begun to repeat a part for the third time."""
     text = " ".join(text.split())
-    for period in range(1, len(text) // 2):
+    end, at = text[-_MIN_LOOP:], len(text) - _MIN_LOOP
+    while at > 0 and (at := text.rfind(end, 0, at + _MIN_LOOP - 1)) >= 0:
+        period = len(text) - _MIN_LOOP - at
         again = max(round(_AGAIN * period), _MIN_LOOP)
-        if len(text) >= again + period and text[-again:] == text[-again - period : -period]:
+        if len(text) < again + period:
+            return False
+        if text[-again:] == text[-again - period : -period]:
             return True
     return False
 

@@ -37,10 +37,15 @@ def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
     return next((how for how in order if how in each), "not measured")
 
 
-def unfinished_modes(system: SystemResult) -> list[Mode]:
-    """The decodings under which a system answered but was not measured, because too few answers are complete."""
+def unmeasured_modes(system: SystemResult) -> list[Mode]:
+    """The decodings under which a system was asked but not measured."""
     results: dict[Mode, ModeResult] = {mode: getattr(system, mode) for mode in MODES}
-    return [mode for mode, result in results.items() if result.answered and result.pass_rate is None]
+    return [mode for mode, result in results.items() if result.asked and result.pass_rate is None]
+
+
+def unfinished_modes(system: SystemResult) -> list[Mode]:
+    """Those of them under which it answered, but too few answers are complete."""
+    return [mode for mode in unmeasured_modes(system) if getattr(system, mode).answered]
 
 
 def leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:
@@ -51,7 +56,14 @@ def leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:
 
 
 def needs_more_inputs(evaluation: Evaluation, other: SystemResult, how: Relation) -> bool:
-    return how in ("few", "unclear") and not leads_under_one_only(evaluation, other)
+    return how in ("few", "unclear") and not (
+        leads_under_one_only(evaluation, other) or leads_in_both_directions(evaluation, other)
+    )
+
+
+def leads_in_both_directions(evaluation: Evaluation, other: SystemResult) -> bool:
+    """Whether each of the two is better under one decoding, which more inputs would hardly change."""
+    return {"better", "worse"} <= {gap.outcome for gap in comparisons_with(evaluation, other)}
 
 
 def lead_at_best(evaluation: Evaluation, other: SystemResult) -> float:

@@ -35,6 +35,7 @@ from train.evaluation.relation import (
     Relation,
     comparisons_with,
     lead_at_best,
+    leads_in_both_directions,
     leads_under_one_only,
     needs_more_inputs,
     relation,
@@ -276,6 +277,8 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
     if how == "unclear" and leads_under_one_only(evaluation, other):
         often = "more often than" if lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
         return f"{other.label}, decoded as suits it best, passes {often} tuned decoded as suits tuned ({numbers})"
+    if how == "unclear" and leads_in_both_directions(evaluation, other):
+        return f"tuned passes more often than {other.label} under one decoding and less often under the other ({numbers})"
     return sentences[how]
 
 

@@ -184,6 +184,7 @@ def test_night_may_be_translated_as_evening_and_half_a_mile_as_800_metres() -> N
             "Jag flyttade för sex månader sedan.",
             "Jag flyttade för en vecka sedan.",
         ),
+        ("en", "de", "18 months of warranty.", "Anderthalb Jahre Garantie.", "Zwei Jahre Garantie."),
         ("zh", "en", "每天走三公里。", "Walk 3 kilometres a day.", "Walk three miles a day."),
     ]
     for language, to, given, good, bad in cases:

@@ -47,6 +47,7 @@ def code_of(judgement: Judgement) -> str:
         ("Drink 1.5 litres.", "Beba um litro e meio.", "en pt", ""),
         ("Drink 1.5 litres.", "Drick en och en halv liter.", "en sv", ""),
         ("Drink 1.5 litres.", "Пийте півтора літра.", "en uk", ""),
+        ("Abre a las 9 y media.", "It opens at 9:30.", "es en", ""),
         ("Drink 1.5 litres.", "Пийте два літри.", "en uk", "lost_number"),
         ("Rest for 48 hours.", "Відпочивайте дві доби.", "en uk", ""),
         ("Rest for 48 hours.", "Відпочивайте три доби.", "en uk", "lost_number"),

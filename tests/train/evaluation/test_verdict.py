@@ -618,6 +618,16 @@ def test_all_cut_answers_of_the_tuned_model_are_no_excuse() -> None:
         seen = changed(measured, "tuned", inputs, {"finish": "length", "all_pass": False}, ["greedy"])
         assert seen.system("tuned").greedy.pass_rate is not None
         assert (verdict(seen).decision, verdict(seen).fine_tune) == ("not enough evidence", "not enough evidence")
+        words = " ".join(verdict(seen).because + verdict(seen).flips_when)
+        assert "under one decoding and less often under the other" in words  # each difference is significant
+        assert "do not differ" not in words
+        assert "more test inputs" not in words
+
+
+def test_the_headline_names_a_rival_whose_answers_never_arrived() -> None:
+    """Beside the lead over few-shot, which passes nothing, nothing said that the base was unknown."""
+    missing = changed(evaluation(tuned=0.9, base=0.6), "base", 60, {"answered": False, "text": "", "all_pass": None})
+    assert headline(missing).endswith(" Base was not measured sampled and greedy.")
 
 
 @pytest.mark.parametrize(
