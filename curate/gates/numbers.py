@@ -67,12 +67,13 @@ class NumberMentions:
     """All numbers that a text mentions in any form, with a test for whether a number of another text is among them."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        self._language, self._folded = language, with_decimal_fractions(with_ascii_digits(text))
+        self._language, written = language, with_ascii_digits(text)
+        self._folded = with_decimal_fractions(written)
         self._digits = _in_digits(self._folded)
         self._in_digits = set(forms_of_fractions(self._folded)).union(*(n.forms for n in self._digits))
         if (joined := join_digit_groups(self._folded)) != self._folded:
             self._in_digits.update(*(n.forms for n in _in_digits(joined)))
-        for n in self._digits:
+        for n in self._digits if written == self._folded else _in_digits(written):
             parts = _FIGURES.findall(n.text)
             self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
 

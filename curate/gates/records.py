@@ -221,7 +221,7 @@ def inferred_values(text: str, figures: str, value: Any, language: str) -> froze
     name of their field, with that unit: `2.1 kW` as `{"value": 2100, "unit": "W"}` or `{"power_w": 2100}`; and "1" if
     that is a count, and the record has all numbers of the text, so that none of them can be it."""
     stated = list(islice(with_units(value), _MAX_ITEMS))
-    kept, converted = find_conversions(text, " | ".join(stated), language, language)
+    kept, converted = find_conversions(text, " | ".join(stated), language, language, exact=True)
     units = {unit for number, _, unit in (one.partition(" ") for one in stated) if _plain(float(number)) in converted}
     inside = [value, *value] if isinstance(value, list) else [value]
     counts = [one.get(key) for one in inside if isinstance(one, dict) for key in one if _is_listed_count(key)]

@@ -147,11 +147,11 @@ _JOINED = re.compile(r"\d{5},\d(?!\d)")  # a comma without a space joins two num
 
 
 def find_conversions(
-    before: str, after: str, language: str, input_language: str
+    before: str, after: str, language: str, input_language: str, *, exact: bool = False
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return the forms of the numbers of `before` that `after` gives in another unit, and the forms of the results.
 
-    The units are of the same kind: 3 miles are 5 km.
+    The units are of the same kind: 3 miles are 5 km, and if it should be `exact`, 4.8 or 4.83 km.
     """
     before, after = words_to_digits(before, input_language), words_to_digits(after, language)
     if not _DIGIT.search(after) or not _DIGIT.search(before):
@@ -170,7 +170,7 @@ def find_conversions(
     for forms, units, _ in here:
         for kind, amount in in_base_units((forms, units, "")):
             for key in (key for key in amounts_of if key[0] == kind and key[1].isdisjoint(units)):
-                first, end = _near(amount, _margin(kind, amount), amounts_of[key])
+                first, end = _near(amount, _margin(kind, amount, exact=exact), amounts_of[key])
                 if first < end:
                     kept |= forms
                     spans[key][first] = max(end, spans[key].get(first, 0))
@@ -202,11 +202,13 @@ def in_base_units(quantity: Quantity) -> Iterator[tuple[str, float]]:
             yield kind, float(form) * _IN_BASE_UNITS.get(unit, 1.0)
 
 
-def _margin(kind: str, amount: float) -> float:
-    return _MAX_DEGREES if kind == "temperature" else _MAX_ERROR * abs(amount)
+def _margin(kind: str, amount: float, *, exact: bool = False) -> float:
+    most = _EXACT if exact else (_MAX_ERROR, _MAX_DEGREES)
+    return most[1] if kind == "temperature" else most[0] * abs(amount)
 
 
 _MAX_ERROR, _MAX_DEGREES = 0.06, 6.0  # how far a converted number may be rounded
+_EXACT = (0.01, 0.6)
 # Each unit in grams, metres, litres, seconds, square metres or another base unit of its kind.
 _IN_BASE_UNITS = {
     "mass-milligram": 0.001, "mass-gram": 1, "mass-kilogram": 1000, "mass-tonne": 1e6, "mass-ounce": 28.35,

@@ -152,9 +152,10 @@ def test_a_single_turn_template_is_repeated_for_each_question(taken: str) -> Non
 
 
 def test_a_begin_token_that_llama_cpp_does_not_add_stays_in_the_template() -> None:
-    """SmolLM2's is the one that begins every turn: without it the first turn would have no beginning."""
+    """SmolLM2's is the one that begins every turn: without it the first turn, a question or a greeting, would have no
+    beginning."""
     chat = Chat(AutoTokenizer.from_pretrained(embedded_weights().folder))
-    assert ollama_template(chat).count("<|im_start|>system") == 2
+    assert ollama_template(chat).count("<|im_start|>system") == 2 + 2
 
 
 def test_the_modelfile_decodes_as_in_the_evaluation() -> None:
