@@ -289,9 +289,9 @@ def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
 
 def put_all_slots(records: Sequence[Record], connection: sa.Connection) -> None:
     """Write all slots of a seed, the last one at the end, and delete those after it. It may be repeated."""
-    c, last = tables.candidates.c, records[-1]
-    same = (c[name] == getattr(last, name) for name in ("fingerprint", "seed_id", "generator"))
-    connection.execute(sa.delete(tables.candidates).where(*same, c.sample > last.sample))
+    c, last = tables.candidates.c, dict(records[-1])
+    same = (c[name] == last[name] for name in ("fingerprint", "seed_id", "generator"))
+    connection.execute(sa.delete(tables.candidates).where(*same, c.sample > last["sample"]))
     for target, rows in StoredRows().of(records)[0].items():
         insert(connection, target, rows)
 
