@@ -278,7 +278,9 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         often = "more often than" if lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
         return f"{other.label}, decoded as suits it best, passes {often} tuned decoded as suits tuned ({numbers})"
     if how == "unclear" and leads_in_both_directions(evaluation, other):
-        return f"tuned passes more often than {other.label} under one decoding and less often under the other ({numbers})"
+        return (
+            f"tuned passes more often than {other.label} under one decoding and less often under the other ({numbers})"
+        )
     return sentences[how]
 
 
