@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 
 _LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-REPLY, INPUT, LABELS, MODEL, HEAD, PASSAGE, AID, REMARK, REWRITTEN, ATTRIBUTE, THREAD, ID = (
+REPLY, INPUT, LABELS, MODEL, HEAD, PASSAGE, AID, REMARK, REWRITTEN, DOCUMENT, DIRECTED, ATTRIBUTE, THREAD, ID = (
     _LISTS[name]
     for name in (
         *("reply", "input", "labels", "model", "head", "passage", "aid", "remark"),
-        *("rewritten", "attribute", "thread", "id"),
+        *("rewritten", "document", "directed", "attribute", "thread", "id"),
     )
 )
 GROUP = f"{_LISTS['group']} {THREAD}"

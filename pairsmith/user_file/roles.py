@@ -12,6 +12,8 @@ from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, label
 from pairsmith.user_file.header_words import (
     AID,
     ATTRIBUTE,
+    DIRECTED,
+    DOCUMENT,
     HEAD,
     INPUT,
     LABELS,
@@ -151,21 +153,36 @@ def _unnamed_output(
         reason = "it contains queries of a database"
     # Beside them there may be numbers, ids and empty columns, but nothing that says something about the rows.
     alone = all(c in texts or not c.filled or c.is_bare or c.reference for c in columns)
-    beside = f"{PASSAGE} {AID} {HEAD} {REMARK} {ATTRIBUTE}"
+    beside = f"{PASSAGE} {AID} {HEAD} {REMARK}"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or alone):
         asks = [role_in(column.header) != "assistant" and column.called(INPUT) for column in texts]
-        asks = asks if aside or not any(column.called(beside) for column in texts) else [False, False]
+        asks = asks if aside or not (any(c.called(beside) for c in texts) or _has_attribute(texts)) else [False, False]
         best = texts[1] if asks[0] else texts[0] if asks[1] else None
         reason = f"it is the only {'text' if aside or len(columns) > 2 else 'column'} besides the input{aside}"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2:
         rewritten = [c for c in texts if len(c.header.split()) <= _HEADER_WORDS and c.called(REWRITTEN)]
-        best = rewritten[0] if len(rewritten) == 1 and not any(c.called(ATTRIBUTE) for c in texts) else None
+        if not rewritten and (
+            texts[1].called(DOCUMENT) or texts[1].called(REMARK)
+        ):  # `note, letter`; `letter, decision`
+            rewritten = [column for column in texts if column.called(DOCUMENT)]
+        best = rewritten[0] if len(rewritten) == 1 and not _has_attribute(texts) else None
         reason = "by its name it was written from the other text"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
     return best, reason
+
+
+def _has_attribute(texts: Sequence[Column]) -> bool:
+    """Whether one of two texts says something about the sender of the other: it is not what a model was asked for, and
+    was not copied from the other, as by a model that extracts it."""
+    for one, other in (texts, texts[::-1]):
+        if one.called(ATTRIBUTE) and not (one.called(INPUT) or one.called(DIRECTED) or other.called(DIRECTED)):
+            copied = sum(a in b for a, b in zip(one.texts, other.texts, strict=True) if a)
+            if 2 * copied <= len(one.filled):
+                return True
+    return False
 
 
 def is_reply(column: Column) -> bool:

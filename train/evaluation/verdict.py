@@ -134,8 +134,7 @@ def _conclude(evaluation: Evaluation, relations: _Relations, ship_at: float) -> 
     flips += [_what_would_change(evaluation, *of) for of in decisive if of not in undecided]
     tuned = evaluation.system(TUNED)
     if not tuned.count("answered"):
-        unknown = "no answer of tuned arrived, so nothing is known about it"
-        return _Conclusion(_UNKNOWN, fine_tune, [unknown], [_RERUN])
+        return _Conclusion(_UNKNOWN, fine_tune, ["no answer of tuned arrived, so nothing is known about it"], [_RERUN])
     if not tuned.count("complete"):
         ways, flip = why_incomplete(evaluation, tuned)
         return _Conclusion("do not ship", _UNKNOWN, [f"tuned gave no complete answer: {ways}"], [flip])
@@ -188,9 +187,7 @@ def _unless_incomplete(evaluation: Evaluation, relations: _Relations, concluded:
     systems = [evaluation.system(TUNED), *(system for system, _ in relations)]
     if concluded.decision != "ship" or not (incomplete := [*incomplete_systems(systems)]):
         return concluded
-    return concluded._replace(
-        decision="not enough evidence", because=[*incomplete, *concluded.because], flips=[_RERUN_MISSING]
-    )
+    return concluded._replace(decision=_UNKNOWN, because=[*incomplete, *concluded.because], flips=[_RERUN_MISSING])
 
 
 def _unless_unscored(evaluation: Evaluation, relations: _Relations, concluded: _Conclusion) -> _Conclusion:
@@ -271,14 +268,15 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
     }
     if how == "not measured" and (unfinished := unfinished_modes(other)):
         ways = why_incomplete(evaluation, other, unfinished)[0]
-        return (
-            f"{other.label} was not measured: too few of its {' and '.join(unfinished)} answers are complete ({ways})"
-        )
+        few = f"too few of its {' and '.join(unfinished)} answers are complete"
+        return f"{other.label} was not measured: {few} ({ways})"
     if how == "unclear" and leads_under_one_only(evaluation, other):
         often = "more often than" if lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
         return f"{other.label}, decoded as suits it best, passes {often} tuned decoded as suits tuned ({numbers})"
     if how == "unclear" and leads_in_both_directions(evaluation, other):
-        return f"tuned passes more often than {other.label} under one decoding and less often under the other ({numbers})"
+        return (
+            f"tuned passes more often than {other.label} under one decoding and less often under the other ({numbers})"
+        )
     return sentences[how]
 
 

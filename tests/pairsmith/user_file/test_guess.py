@@ -1187,3 +1187,14 @@ def test_yes_or_no_is_no_reply_beside_a_written_one(
     assert all(f"'{name}'" in why[1] for name in asked.split(" and "))
     about_labels = any("every output is one of 'no', 'yes'" in line for line in why)
     assert about_labels == (kind == "reply" and answer == choice)
+
+
+@pytest.mark.parametrize(
+    ("headers", "output"),
+    [("note,letter", "letter"), ("letter,decision", ""), ("input,profile", "profile"), ("message,profile", "")],
+)
+def test_a_letter_may_be_what_was_answered(tmp_path: Path, headers: str, output: str) -> None:
+    """A letter first is no output of the text after it, which would reverse the pair; what a model was asked for is."""
+    rows = "".join(f"{ENGLISH.format(n)},the crew of ferry {n} rests in the harbour until noon\n" for n in range(12))
+    (tmp_path / "a.csv").write_text(f"{headers}\n{rows}", encoding="utf-8")
+    assert guess(tmp_path / "a.csv").settings["columns"].get("output", "") == output
