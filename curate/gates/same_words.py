@@ -56,8 +56,10 @@ def is_confirmed(given: str, text: str, language: str) -> bool:
         return False
     if before[:1] == after[:1] and before[1:2] != after[1:2]:  # `Why is it closed?`: `Why it is closed.`
         return False
-    starts = {word for sentence in sentences(asked) for word in words(sentence)[:2]}
-    if not starts.intersection(words_of("question_words")) <= {*after}:  # `It is closed.`
+    each, questions = [words(sentence) for sentence in sentences(asked)], words_of("question_words")
+    if not questions.intersection(word for one in each for word in one[:2]) <= {*after}:  # `It is closed.`
+        return False
+    if not questions.isdisjoint(word for one in each for word in one[2:]):  # `We tell you when it opens.`
         return False
     begins = after[1:2] == before[:1] and after[0] in words_of("answerers")
     return begins or bool(ASKS.search(asked) or says(language, "asks", asked))

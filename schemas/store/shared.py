@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from schemas.errors import UsageError
 from schemas.store.budget import Budget
 from schemas.store.opening import sqlite_url
@@ -116,6 +118,13 @@ def reader(store: str | Path = DEFAULT) -> Store:
 
 
 def _as_reader(store: Store) -> tuple[Any, ...]:
+    address = make_url(store.url)
+    if store.path is None and (address.password or "password" in address.query):
+        raise UsageError(
+            "this store cannot be pickled or copied, because its address has a password.",
+            why="A pickle contains the address.",
+            fix="Set the password as PGPASSWORD or in ~/.pgpass, and leave it out of the address.",
+        )
     return reader, (store.path or store.url,)
 
 
