@@ -85,7 +85,7 @@ def test_every_setting_reaches_the_trainer(tiny_base: Base, chat: Chat, tmp_path
     assert {name: getattr(args, name) for name in expected} == expected
     assert args.get_warmup_steps(100) == 25
     assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (3, 7, 0.1)
-    assert (lora.target_modules, lora.use_rslora, lora.use_dora) == ({"q_proj", "v_proj"}, True, True)
+    assert (lora.target_modules, lora.use_rslora, lora.use_dora) == (["q_proj", "v_proj"], True, True)
     (stopper,) = (one for one in built.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback))
     assert stopper.early_stopping_patience == 4
     assert (packed.packing, packed.max_length) == (True, 64)
