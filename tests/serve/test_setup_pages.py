@@ -598,14 +598,14 @@ FIELDS = {
 
 def test_objects_in_a_file_are_the_outputs_to_extract(service: Service) -> None:
     """For an extraction task with a schema, a column of objects is the output, whatever its name; the page shows an
-    object as its first cell, even if the column is not used."""
+    object as rows store it, even if the column is not used."""
     browser = create_project(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
     assert not spec_of(service, "fields").needs_teacher
     form = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
     assert browser.post("/p/fields/setup/columns", data=form).status_code == 303
     assert "it contains JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
-    assert '{"produkt": "Lampe", "nummer": 0}' in unescape(browser.get("/p/fields/setup").text)
+    assert '{"produkt":"Lampe","nummer":0}' in unescape(browser.get("/p/fields/setup").text)
     sent = browser.post("/p/fields/setup/seeds", files={"file": ("u.jsonl", OBJECTS.encode())})
     assert sent.status_code == 303, sent.text
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]

@@ -219,7 +219,7 @@ def test_a_teacher_that_only_the_evaluation_names_is_measured(tmp_path: Path) ->
 
 def test_gates_are_tried_on_outputs_in_the_form_that_rows_store(tmp_path: Path) -> None:
     """Records in a file of JSON objects have no spaces, so each counted as one word, and `doctor` warned that the
-    length bounds that `init` had just written reject all of them. Curation accepted all."""
+    length bounds that `init` had just written reject all of them. Curation accepted all. Now records get no bounds."""
     rows = [
         {"mail": f"Please send {n} lamps to Ann in street {n}", "record": {"item": "lamps", "number": n}}
         for n in range(9)
@@ -228,7 +228,7 @@ def test_gates_are_tried_on_outputs_in_the_form_that_rows_store(tmp_path: Path) 
     project = Project(tmp_path / "new")
     done = Project(tmp_path).run("init", "new", "--from", "mails.jsonl", "--kind", "extract", "--embedded")
     assert done.returncode == 0
-    assert "min_words = 2" in (project.folder / "pairsmith.toml").read_text()
+    assert "min_words" not in (project.folder / "pairsmith.toml").read_text()
     assert [c.what for c in findings(project.folder, ()) if (c.about, c.state) == ("gates", "warn")] == []
 
 
