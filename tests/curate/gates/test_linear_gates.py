@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from functools import cache
 from itertools import product, starmap
 from pathlib import Path
@@ -75,11 +76,15 @@ def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
             input, output = {"output": (SHORT, text), "input": (text, SHORT), "both": (text, f"{text} a")}[place]
             return seconds(step, input, output)
 
-        if (once := taken(40_000)) > 0.25:  # measured again, with caches filled
-            long, short = min(taken(39_999), taken(39_998)), min(taken(20_000), taken(19_999))
-            if long > 1 or (long > 0.25 and long > 3 * short):
-                slow.append((step.by, around, place, once))
+        # Measured again, with caches filled, and three times: other processes may empty those of the processor.
+        if (once := taken(40_000)) > 0.25 and all(_is_slow(taken, again) for again in range(1, 4)):
+            slow.append((step.by, around, place, once))
     return slow
+
+
+def _is_slow(taken: Callable[[int], float], again: int) -> bool:
+    long, short = (min(taken(length - 2 * again), taken(length + 1 - 2 * again)) for length in (40_000, 20_000))
+    return long > 1 or (long > 0.25 and long > 3 * short)
 
 
 @pytest.mark.parametrize(
