@@ -78,8 +78,10 @@ def charged(usage: Any) -> float | None:
 
 def cache_hit(headers: Mapping[str, str]) -> str:
     """What a gateway says of its own cache if that holds the answer: HIT or SEMANTIC HIT; else empty."""
-    said_of = (headers.get(name, "").strip().upper() for name in _CACHE_HEADERS)
-    return next((text for text in said_of if text.endswith("HIT")), "")
+    for name in _CACHE_HEADERS:
+        if name in headers and (status := headers[name].strip().upper()).endswith("HIT"):
+            return status
+    return ""
 
 
 def with_cost_header(usage: Any, headers: Mapping[str, str], hit: str = "") -> Any:
