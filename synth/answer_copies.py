@@ -15,7 +15,7 @@ _REMEMBERED = 256
 # texts may be equal without being copies, as labels are.
 _LONG_ID, _LONG_TEXT = 20, 32
 _Kept = tuple[Json, list[Any], Usage | None]  # request, choices and tokens
-COPY = "it is a copy of the answer to another question, as a semantic cache returns it"
+COPY = "it is a copy of the answer to another question"  # stores contain it
 
 
 class AnswerCopies:
@@ -53,7 +53,8 @@ class AnswerCopies:
                     "one (same id and text, or so it says). Such answers are not used. Switch it off for this run "
                     "(LiteLLM: sampling.extra = { cache = { no-cache = true } })."
                 )
-            copies = [{"error": COPY, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
+            error = f"{COPY}, as a semantic cache returns it"
+            copies = [{"error": error, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
             return answer._replace(choices=copies)
         is_copy = earlier is not None and earlier[:2] == (answer.request, answer.choices) and bool(self._last)
         if (is_copy or hit) and answer.request.get("temperature") != 0 and not self._are_reported:

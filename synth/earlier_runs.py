@@ -74,7 +74,7 @@ class EarlierRuns:
         ids = {n: id_ for n in samples if (id_ := self.pair_id(generator.fingerprint, seed.id, n))}
         self._renumbered |= set(ids.values())
         pairs = {pair.id: pair for pair in self._store.pairs(ids.values())}
-        return with_earlier({n: pairs[id_] for n, id_ in ids.items()}, outcomes)
+        return with_earlier({n: pairs[id_] for n, id_ in ids.items() if id_ in pairs}, outcomes)  # others were erased
 
     async def put_all(self, records: Sequence[Record]) -> None:
         """Store all slots of a seed at once, and no later ones: it may have fewer outputs than at a failed call."""

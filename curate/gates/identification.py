@@ -35,7 +35,7 @@ NON_LATIN = {
     "ETHIOPIC": "am", "TIBETAN": "dz",
 }  # fmt: skip
 MIN_LETTERS = 60  # of a text that is identified
-_SURE = 0.95
+SURE, UNLIKELY = 0.95, 0.001  # probabilities of another language and of the expected one, to reject a text
 _EVIDENT_SHARE = 0.25  # of stop words
 
 
@@ -88,7 +88,7 @@ def identified(text: str, codes: Collection[str]) -> str:
     identifier = copy(shared_identifier())
     identifier.set_languages(known)
     best = max(identifier.rank(text), key=lambda one: float(one[1]))
-    return str(best[0]) if best[1] >= _SURE else ""
+    return str(best[0]) if best[1] >= SURE else ""
 
 
 @lru_cache(maxsize=CACHE_SIZE)

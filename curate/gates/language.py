@@ -7,6 +7,8 @@ from curate.gates.foreign_letters import names_language
 from curate.gates.identification import (
     MIN_LETTERS,
     NON_LATIN,
+    SURE,
+    UNLIKELY,
     foreign_script,
     is_evident,
     language_of_letters,
@@ -15,9 +17,6 @@ from curate.gates.identification import (
 )
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from schemas.records import Pair
-
-_SURE = 0.95
-_UNLIKELY = 0.001
 
 
 def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "rewrite") -> Judgement:
@@ -50,7 +49,7 @@ def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "
             continue
         expected, sure, other = own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
-        if sure >= _SURE and expected <= _UNLIKELY and not names_language(other, pair.input, input_code or code):
+        if sure >= SURE and expected <= UNLIKELY and not names_language(other, pair.input, input_code or code):
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("no sign of another language" if score is None else f"{code} has {score:.0%}", score)

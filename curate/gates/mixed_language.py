@@ -14,6 +14,8 @@ from curate.gates.identification import (
     MIN_LETTERS,
     MIXED_WITH,
     NON_LATIN,
+    SURE,
+    UNLIKELY,
     count_stop_words,
     foreign_script,
     is_evident,
@@ -259,7 +261,7 @@ def _identified_text(generated: _Generated) -> Iterator[tuple[str, float | None]
     is_short = len(letters) < MIN_LETTERS
     if is_short and (distinct := _distinct_language(text, code)):
         yield f"looks like {distinct}: {quote(text)}", expected
-    least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if is_short else (_SURE_OF_A_SENTENCE, _UNLIKELY)
+    least, most = (_SURE_OF_A_TEXT, 1 - SURE) if is_short else (_SURE_OF_A_SENTENCE, UNLIKELY)
     if not is_short and (counts := count_stop_words(text))[other] > counts[code] + 2:
         least, most = _SURE_OF_A_TEXT, 1 - _SURE_OF_A_TEXT  # Portuguese, which shares many words with Spanish
     is_translation = is_short and generated.is_translated and len(letters) >= _SHORT_TRANSLATION
@@ -281,7 +283,7 @@ def _identified_sentence(generated: _Generated, sentence: str) -> Iterator[tuple
     if _has_stop_words(sentence, code) or is_evident(sentence, code, 3):
         return
     expected, sure, other = own_and_best_other(sentence, code)
-    if sure >= _SURE_OF_A_SENTENCE and expected <= _UNLIKELY:
+    if sure >= _SURE_OF_A_SENTENCE and expected <= UNLIKELY:
         yield f"switches to {other}: {quote(sentence)}", expected
 
 
@@ -315,7 +317,6 @@ def _has_lower(letters: str) -> bool:
 
 _SENTENCES = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _MIN_LETTERS, _MIN_TEXT, _MIN_SENTENCE = 8, 10, 35  # letters: of anything; of a whole text, of a sentence to identify
-_SURE, _UNLIKELY = 0.95, 0.001
 _SURE_OF_A_SENTENCE, _SURE_OF_A_TEXT = 0.99, 0.9
 _LIKELY, _SHORT_TRANSLATION = 0.8, 20  # for a translation, which has fewer quotations and lists than other texts
 _STOP_WORD_SHARE = 0.35  # share of stop words that makes a sentence one of that language
