@@ -161,9 +161,8 @@ def _unnamed_output(
         reason = f"it is the only {'text' if aside or len(columns) > 2 else 'column'} besides the input{aside}"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2:
         rewritten = [c for c in texts if len(c.header.split()) <= _HEADER_WORDS and c.called(REWRITTEN)]
-        if not rewritten and (
-            texts[1].called(DOCUMENT) or texts[1].called(REMARK)
-        ):  # `note, letter`; `letter, decision`
+        follows = texts[1].called(DOCUMENT) or texts[1].called(REMARK)  # `note, letter`; `letter, decision`
+        if not rewritten and follows:
             rewritten = [column for column in texts if column.called(DOCUMENT)]
         best = rewritten[0] if len(rewritten) == 1 and not _has_attribute(texts) else None
         reason = "by its name it was written from the other text"
