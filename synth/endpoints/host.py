@@ -84,7 +84,8 @@ class TeacherHost:
         self._has_answered = False
         self._slow, self._answered_at = 1.0, 0.0  # how many times their limit answers may take; the last usable one
         self._reported_slow = False
-        self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
+        self._refused_at = 0  # the newest request at the last refusal of the key; concurrent ones count once
+        self._key_refusals: list[int] = []  # the same of each since which nothing was answered
         self._most_key_refusals = _KEY_REFUSALS
         self._refused_together = 0  # doubtful refusals since the last answer, concurrent ones too
         self._limits_from = 0
@@ -106,11 +107,11 @@ class TeacherHost:
     @property
     def key_is_refused(self) -> bool:
         """Whether it does not accept the key, or no longer."""
-        return self._key_refusals >= self._most_key_refusals
+        return len(self._key_refusals) >= self._most_key_refusals
 
     @property
     def _seems_to_refuse_key(self) -> bool:
-        return self._key_refusals > self._most_key_refusals - _KEY_REFUSALS + 1
+        return len(self._key_refusals) > self._most_key_refusals - _KEY_REFUSALS + 1
 
     def free_at(self, tokens: float, now: float) -> float:
         """When it may be asked again, if it is not busy."""
@@ -192,8 +193,8 @@ class TeacherHost:
         """Record that request `number` was answered."""
         self._failures = self._rest_count = self._lost = self._probes = 0
         self._has_answered = True
-        if number > self._refused_at and self._key_refusals:
-            self._key_refusals = 0
+        if self._key_refusals and number > self._key_refusals[0]:  # it was sent after that refusal, a stray one
+            self._key_refusals = [newest for newest in self._key_refusals if newest >= number]
             self._most_key_refusals = min(_MOST_KEY_REFUSALS, self._most_key_refusals + _MORE_KEY_REFUSALS)
         self._throttled -= self._throttled * _MARK_WEIGHT
         if self.window < self._max_window:
@@ -206,9 +207,10 @@ class TeacherHost:
     def failed(self, sending: InFlight, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
         self._refused_together += isinstance(failure, UnconfirmedError)
         if isinstance(failure, UnconfirmedError) and failure.of_key and sending.number > self._refused_at:
-            self._refused_at, self._key_refusals = newest, self._key_refusals + 1
+            self._refused_at = newest
+            self._key_refusals.append(newest)
             if self._seems_to_refuse_key and self._has_answered:
-                tries = self._key_refusals - self._most_key_refusals + _KEY_REFUSALS
+                tries = len(self._key_refusals) - self._most_key_refusals + _KEY_REFUSALS
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, tries))
         if isinstance(failure, TimedOutError):
             self._timeouts += 1

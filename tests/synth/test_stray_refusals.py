@@ -71,6 +71,21 @@ def test_one_gateway_of_four_that_always_refuses_the_key_ends_no_run(
         assert [teachers[0].url in text and "invalid api key" in text for text in warnings] == [True]
 
 
+def test_answers_to_later_requests_prove_a_refusal_to_be_stray(tmp_path: Path) -> None:
+    """Refusals arrive before the answers to requests that were sent at the same time, and four of them, one after the
+    other, ended a run in which everything that was sent with the second was answered."""
+
+    def reply(ask: Ask) -> Reply:
+        refused = ask.number in (33, 60) or (ask.number > 64 and refusals[0] < 8)
+        refusals[0] += refused
+        return WRONG if refused else Reply(delay_s=0.2 if ask.number < 49 else 0.6)
+
+    refusals = [0]
+    with LoopbackTeacher(reply) as teacher:
+        assert run(teacher, tmp_path, 80, n=1, concurrency=16).failed == 0
+    assert refusals == [8]
+
+
 def test_no_address_is_left_out_while_none_answers(tmp_path: Path) -> None:
     """Where all refused the key, three of four were reported as left out while others answered."""
     warnings: list[str] = []

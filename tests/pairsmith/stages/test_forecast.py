@@ -355,12 +355,14 @@ def test_intervals_hold_in_hard_simulated_cases() -> None:
 def test_minutes_hold_on_simulated_servers() -> None:
     """SIMULATED: on servers that answer in turn, have slots, share their speed, slow down with their batch or stall, at
     1 to 64 in flight, 90 % intervals of the time contain that of the whole run in at least 85 of 100, and so does the
-    money of seeds of very different lengths. The upper end was three to four times the outcome."""
+    money of seeds of very different lengths. The upper end was three to four times the outcome. Pilots of 5 and 10
+    seeds hold as often, with an upper end that is as high as the forecast then warns: they do not show the pace."""
     shares = costs.coverage(20)
     changed = "minutes: it is faster or slower by a quarter later"  # "if the server stays as fast as it was"
     held = {kind: one["coverage"] for kind, one in shares.items() if kind != changed}
     assert min(held.values()) >= 0.85, held
-    assert {kind: one["high"] for kind, one in shares.items() if kind in held and one["high"] > 2} == {}
+    small = {"minutes: a pilot of 5", "minutes: a pilot of 10"}
+    assert {kind: one["high"] for kind, one in shares.items() if kind in held.keys() - small and one["high"] > 2} == {}
 
 
 def test_without_max_tokens_very_long_answers_are_allowed_for(
