@@ -1,7 +1,7 @@
 """Runs an external program for as long as the parent process lives: `-m synth.beside_parent PROGRAM ARGUMENT...`.
 
 Standard input is a pipe from the parent. When it closes, however the parent ended, the program and all its children are
-terminated, and killed after a grace period. The exit code is the program's.
+terminated, and killed after a grace period. The exit code is the program's, or 128 and the signal that ended it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
     code = program.wait()
     with contextlib.suppress(ProcessLookupError):  # worker processes that outlived the program
         os.killpg(program.pid, signal.SIGKILL)
-    return code
+    return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":

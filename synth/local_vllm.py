@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,7 @@ from schemas.progress import Say, discard_message
 from schemas.records import Message, Sampling
 from schemas.temporary_folders import temporary_folder
 from synth.chat.completions import RefusedError, UnansweredError
-from synth.embedded.child import child_command, last_words, serving_child
+from synth.embedded.child import child_command, how_ended, last_words, serving_child
 from synth.embedded.weights import cache_folder
 from synth.endpoints.endpoint import Endpoint
 
@@ -63,11 +64,13 @@ _CHECK_MESSAGES = (Message(role="user", content="Say yes."),)
 @dataclass(frozen=True)
 class VllmServer:
     """A running server: its base address, the name under which it serves the model, and the variable that holds the key
-    it requires, if any."""
+    it requires, if any. `check` raises TeacherError if it has ended."""
 
     base_url: str
     model: str
     seconds: float
+    process: asyncio.subprocess.Process
+    check: Callable[[], None]
     key_env: str | None = None
 
 
@@ -194,9 +197,10 @@ async def vllm(
                 await _check(base, name, log, is_pooling="pooling" in _flag_value("--runner", more))
                 seconds = time.monotonic() - began
                 say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
-                yield VllmServer(base, name, seconds, key_env)
+                check = partial(_check_process, process, log, "while it was serving")
+                yield VllmServer(base, name, seconds, process, check, key_env)
             finally:
-                if "EngineDeadError" in _tail(log, _LOG_BYTES):
+                if process.returncode is None and "EngineDeadError" in _tail(log, _LOG_BYTES):
                     say(f"vLLM failed: {_error_lines(log)}")
 
 
@@ -206,8 +210,7 @@ async def _wait_until_ready(
     deadline, reported_at = time.monotonic() + timeout_s, time.monotonic()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=key_header()) as session:
         while True:
-            if process.returncode is not None:
-                raise _start_error(f"vLLM ended with code {process.returncode} before it was ready.", log)
+            _check_process(process, log, "before it was ready")
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with session.get(f"{base}/models") as response:
                     if response.status == 200:
@@ -224,6 +227,11 @@ async def _wait_until_ready(
                 say("vllm: " + (_tail(log, _LAST_WORDS_BYTES).splitlines() or ["no output yet"])[-1][:160])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 0.5)
+
+
+def _check_process(process: asyncio.subprocess.Process, log: IO[bytes], when: str) -> None:
+    if process.returncode is not None:
+        raise _start_error(how_ended("vLLM", process.returncode, when), log)
 
 
 async def _check(base: str, name: str, log: IO[bytes], *, is_pooling: bool) -> None:

@@ -137,6 +137,7 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
         async def start() -> Reach:
             if teacher.vllm is not None and teacher.url == "vllm":
                 vllm = await running.enter_async_context(run_own_vllm(teacher, say))
+                endpoint.check_server = vllm.check
                 return vllm.base_url, os.environ.get(vllm.key_env or "")
             if not embedded:
                 query = {
@@ -147,6 +148,7 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
+            endpoint.check_server = server.check
             return server.base_url, None
 
         endpoint = Endpoint(

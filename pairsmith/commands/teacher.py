@@ -10,7 +10,7 @@ import click
 
 from pairsmith.terminal.number_options import WholeNumber
 from pairsmith.terminal.session import Session, on_project
-from schemas.errors import UsageError
+from schemas.errors import Interrupted, UsageError
 
 
 @click.group()
@@ -67,7 +67,7 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
                 if not entering.done():
                     entering.cancel()
                     await asyncio.gather(entering, return_exceptions=True)
-                    return
+                    raise Interrupted("vLLM was stopped before it was ready.")
                 server = await entering
                 try:
                     settings = {"url": server.base_url, "model": server.model}
@@ -76,7 +76,11 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
                     session.answer({"command": "teacher up", **settings, "seconds": server.seconds}, escape(spec))
                     if not check:
                         session.say("Press Ctrl-C to stop it.")
-                        await stopped
+                        ended = asyncio.ensure_future(server.process.wait())
+                        await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
+                        ended.cancel()
+                        if not stop.is_set():
+                            server.check()
                 finally:
                     await starting.__aexit__(None, None, None)
             finally:

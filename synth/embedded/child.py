@@ -90,6 +90,12 @@ async def first_line(process: Process, log: IO[bytes], within_s: float, name: st
     return line
 
 
+def how_ended(name: str, code: int, when: str) -> str:
+    """What to say of a child that ended with `code` when it should not have."""
+    killed = " It was killed; is there enough memory?" if code in (-9, 137) else ""  # 137: from `synth.beside_parent`
+    return f"{name} ended with code {code} {when}.{killed}"
+
+
 def last_words(log: IO[bytes], most: int = 2000) -> str:
     """The last `most` bytes of a child's log. Reads without moving the file offset, which the child shares and writes
     at."""

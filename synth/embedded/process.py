@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from schemas.cores import threads
 from schemas.errors import TeacherError, UsageError, require_packages
 from schemas.progress import Say, discard_message
-from synth.embedded.child import child_command, first_line, last_words, serving_child
+from synth.embedded.child import child_command, first_line, how_ended, last_words, serving_child
 from synth.embedded.weights import NAME, embedded_weights, folder_weights
 
 _START_S = 180.0
@@ -33,13 +34,15 @@ class EmbeddedServer:
     """A running child.
 
     `base_url` contains an unguessable path, which is the only access control. `model` is the base's name, `revisions`
-    maps every served name to its content hash, and `context_tokens` limits prompt and answer together.
+    maps every served name to its content hash, and `context_tokens` limits prompt and answer together. `check` raises
+    TeacherError if it has ended.
     """
 
     base_url: str
     model: str
     revisions: Mapping[str, str]
     context_tokens: int
+    check: Callable[[], None]
 
 
 @asynccontextmanager
@@ -96,7 +99,8 @@ async def embedded(
                     process.kill()  # while it imports torch, it does not notice that it is no longer needed
                 raise
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
-            yield EmbeddedServer(address, name, revisions, context_tokens)
+            check = partial(_check, process, stderr, "while it was answering")
+            yield EmbeddedServer(address, name, revisions, context_tokens, check)
 
 
 def _model_entries(
@@ -123,9 +127,12 @@ async def _read_address(process: asyncio.subprocess.Process, stderr: IO[bytes]) 
         up = json.loads(line)
         return str(up["address"]), int(up["context_tokens"])
     except (ValueError, KeyError, TypeError):
-        code = await process.wait()
-        killed = " It was killed; is there enough memory?" if code == -9 else ""
-        raise TeacherError(
-            f"The embedded teacher ended with code {code} before it could serve.{killed}",
-            why=last_words(stderr) or None,
-        ) from None
+        await process.wait()
+        _check(process, stderr, "before it could serve")
+        raise
+
+
+def _check(process: asyncio.subprocess.Process, stderr: IO[bytes], when: str) -> None:
+    if process.returncode is not None:
+        what = how_ended("The embedded teacher", process.returncode, when)
+        raise TeacherError(what, why=last_words(stderr) or None) from None

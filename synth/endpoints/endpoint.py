@@ -21,6 +21,7 @@ from synth.answer_copies import AnswerCopies
 from synth.chat.completions import (
     LOST_BY_A_GATEWAY,
     Answer,
+    BrokenError,
     LostError,
     RefusedError,
     ServerFaultError,
@@ -116,6 +117,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self.refuse: Callable[[], None] = lambda: None  # called before the first request; may raise
+        self.check_server: Callable[[], None] = lambda: None  # called when a connection broke; may raise
         self._wire = Wire(connect_s=min(timeout_s, 15.0), first_byte_s=first_byte_s)
         self.dialect = Dialect(model)
         self.url = url if isinstance(url, str) else url[0]
@@ -304,6 +306,8 @@ class Endpoint:
             self.lost += sending.is_sent and failure.may_be_paid
             if isinstance(failure, UnreadableError) and self.answered:
                 raise UnconfirmedError(failure.what, None, failure) from None
+            if isinstance(failure, BrokenError):
+                self.check_server()
             raise
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began

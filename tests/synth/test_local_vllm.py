@@ -263,7 +263,8 @@ def test_the_spec_needs_one_line() -> None:
 
 
 def test_generate_starts_the_server_if_needed_and_stops_it(stand_in: Path, tmp_path: Path) -> None:
-    """Through the command line, the pairs are stored and the server is stopped. A second run starts nothing."""
+    """Through the command line, the pairs are stored and the server is stopped. A second run starts nothing. If the
+    server is killed meanwhile, the run ends at once and says so, instead of waiting for it to come back."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "pairsmith.toml").write_text(
@@ -272,6 +273,12 @@ def test_generate_starts_the_server_if_needed_and_stops_it(stand_in: Path, tmp_p
     )
     write_seeds(folder)
     project = Project(folder)
+    ended = project.run("generate", "--set", 'teacher.vllm_args=["--killed-after", "8"]')
+    assert (ended.returncode, "vLLM ended with code 137 while it was serving. It was killed" in ended.stderr) == (
+        5,
+        True,
+    )
+    assert gone(noted(stand_in)["pids"])
     done = project.json("generate")
     assert done["failed"] == 0
     assert project.rows("SELECT count(*) FROM pairs") == [(24,)]
@@ -282,10 +289,12 @@ def test_generate_starts_the_server_if_needed_and_stops_it(stand_in: Path, tmp_p
     assert "a vLLM server with some/model is started" in project.run("doctor").stdout
 
 
-@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_cancels_a_start(stand_in: Path, tmp_path: Path, ends: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("ends", "command"), [(signal.SIGINT, "generate"), (signal.SIGTERM, "generate"), (signal.SIGTERM, "teacher up")]
+)
+def test_first_signal_cancels_a_start(stand_in: Path, tmp_path: Path, ends: signal.Signals, command: str) -> None:
     """While a server loads for minutes nothing is in flight, so there is nothing to wait for, and nothing of it is
-    left."""
+    left. The exit code is not that of a server that was ready."""
     (tmp_path / "pairsmith.toml").write_text(
         '[task]\nname = "t"\nstyle = "Rewrite."\n[[seeds]]\npath = "seeds.jsonl"\n'
         f'[teacher]\nvllm = "some/model"\nvllm_python = "{stand_in}"\nvllm_args = ["--loads-for", "3000"]\n'
@@ -293,7 +302,7 @@ def test_first_signal_cancels_a_start(stand_in: Path, tmp_path: Path, ends: sign
     write_seeds(tmp_path)
     project, note = Project(tmp_path), stand_in.with_name("note.json")
     running = subprocess.Popen(
-        project.command("generate"), cwd=tmp_path, env=project.environ(), stderr=subprocess.PIPE, text=True
+        project.command(*command.split()), cwd=tmp_path, env=project.environ(), stderr=subprocess.PIPE, text=True
     )
     until_there(note)
     pids = noted(stand_in)["pids"]
@@ -304,7 +313,7 @@ def test_first_signal_cancels_a_start(stand_in: Path, tmp_path: Path, ends: sign
 
 
 def test_teacher_up_serves_until_ctrl_c(stand_in: Path, tmp_path: Path) -> None:
-    """It prints the lines for the spec, and the first Ctrl-C ends it with exit code 0."""
+    """It prints the lines for the spec, and the first Ctrl-C ends it with exit code 0. If vLLM ends, so does it."""
     folder = tmp_path / "empty"
     folder.mkdir()
     project = Project(folder)
@@ -320,6 +329,14 @@ def test_teacher_up_serves_until_ctrl_c(stand_in: Path, tmp_path: Path) -> None:
     assert running.returncode == 0, errors
     assert "vLLM has stopped." in errors
     assert gone(noted(stand_in)["pids"])
+    running = subprocess.Popen(
+        command, cwd=folder, env=project.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "[teacher]\n"
+    os.kill(noted(stand_in)["pids"][0], signal.SIGKILL)
+    assert "while it was serving. It was killed" in running.communicate(timeout=200)[1]
+    assert running.returncode == 5
     checked = project.json("teacher", "up", "--model", "m", "--python", str(stand_in), "--port", "0", "--check")
     assert checked["model"] == "m"
     odd = ("--model", 'a "b" \\c', "--python", str(stand_in), "--port", "0", "--check")

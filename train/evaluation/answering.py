@@ -134,6 +134,7 @@ class AnswerCollector:
                 self._base_scores = await score_probes(served.score, served.name, probes)
             options: dict[str, Any] = {"key": served.key, "timeout_s": ASK_TIMEOUT_S, "concurrency": concurrency}
             async with Endpoint(served.base_url, served.name, **options) as endpoint:
+                endpoint.check_server = served.check
                 yield endpoint, check
 
     async def _ask_system(
@@ -252,7 +253,7 @@ async def _scoring_server(local: LocalModel, max_batch: int) -> AsyncIterator[Sc
             yield served
         return
     async with serving(local, max_batch=max_batch) as (server, name):
-        yield ScoringServer(server.base_url, server.model, name, partial(score, server.base_url))
+        yield ScoringServer(server.base_url, server.model, name, partial(score, server.base_url), server.check)
 
 
 def _judge_output(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Output:

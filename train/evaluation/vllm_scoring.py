@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +23,14 @@ from train.evaluation.systems import LocalModel, Vllm
 
 
 class ScoringServer(NamedTuple):
-    """A server of a model under `name`, the name of its base there, and a function that scores texts with it."""
+    """A server of a model under `name`, the name of its base there, and a function that scores texts with it.
+    `check` raises TeacherError if it has ended."""
 
     base_url: str
     base: str
     name: str
     score: Score
+    check: Callable[[], None]
     key: str | None = None
 
 
@@ -46,7 +48,7 @@ async def serve_with_vllm(local: LocalModel, settings: Vllm) -> AsyncIterator[Sc
         more = ("--served-model-name", base, *rendered, *own_code, *settings.arguments)
         async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more) as server:
             routes = VllmRoutes(server, chat)
-            yield ScoringServer(server.base_url, base, server.model, routes.score, routes.key)
+            yield ScoringServer(server.base_url, base, server.model, routes.score, server.check, routes.key)
 
 
 def load_chat_template(folder: Path, local: LocalModel) -> Chat:

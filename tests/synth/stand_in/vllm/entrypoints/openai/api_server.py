@@ -36,6 +36,7 @@ parser.add_argument("--generation-config")
 parser.add_argument("--loads-for", type=float, default=0.2)
 parser.add_argument("--breaks", action="store_true")
 parser.add_argument("--mute", action="store_true")
+parser.add_argument("--killed-after", type=int, default=-1)  # so many requests, as by a system that is out of memory
 options = parser.parse_args()
 print("arguments", json.dumps(sys.argv[1:]), flush=True)
 assert "PYTHONHASHSEED" not in os.environ, "the environment of our Python must not be passed on"
@@ -110,6 +111,9 @@ class Handler(BaseHTTPRequestHandler):
         if options.mute:
             self._send(400, {"error": {"message": "EngineDeadError"}})
             return
+        options.killed_after -= 1
+        if options.killed_after == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
         text = f"{body['messages'][-1]['content'].rpartition(': ')[2]} beside a wall in {body['model']} END"
         choices = [{"message": {"content": f"{text} {i}"}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
         self._send(200, {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": len(choices)}})
