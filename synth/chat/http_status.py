@@ -39,8 +39,9 @@ _NO_QUOTA = re.compile(
     r"insufficient[_ ](user[_ ])?(quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
     r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?(token[_ ]?)?budget|credit[_ ]balance[_ ](is too low|exhausted)"
     r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit|budget|_usage)[_ ]limit[_ ](exceeded|reached)"
-    # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
-    r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
+    # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI, Novita
+    r"|exceeded_current_quota|balance[_ ](is )?(not[_ ]enough|insufficient)|not[_ ]enough[_ ]balance"
+    r"|余额不足|欠费|arrearage"
     # One API and New API, which many gateways run; Tencent
     r"|pre_consume_token_quota_failed|额度(不足|已用尽)|exceed_token_quota_limit"
     # Volcengine, watsonx; daily or monthly limits, also under 429: Cloudflare, watsonx, Cohere's trial keys
@@ -92,7 +93,8 @@ def _used_up(limit: str) -> str:
 _USED_UP_IN_DAYS = re.compile(_used_up("monthly|daily|weekly"), re.IGNORECASE)
 _USED_UP = re.compile(
     rf"{_used_up('usage|billing|monthly|daily|weekly|free|included')}"
-    r"|out of (call volume quota|credits?)|(does ?n[o']t have|have no|has no) (any )?credits?\b"
+    r"|out of (call volume quota|credits?)|(do(es)? ?n[o']t have|have no|has no) (any |enough )?credits?\b"
+    r"|(enter|add|requires) (a |your )?(valid )?payment method"  # DeepInfra
     rf"|requires billing to be enabled|\bbilling account{_WORDS} (disabled|not found|closed)"
     r"|\b(token|request|call) quota (is |has been |was )?(exceeded|exhausted|used up)",  # Azure's API Management
     re.IGNORECASE,
@@ -108,7 +110,7 @@ _ACCOUNT_DISABLED = re.compile(
     r"( \w+)?"
     r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
     r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)"
-    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired|\bexpired[_ ]key\b"  # Bedrock, earlier LiteLLM
+    rf"|\b(token|credentials?)({_WORDS} (has|have|is|are))? expired|\bexpired[_ ]key\b"  # Bedrock, earlier LiteLLM
     r"|您无权访问|套餐暂未开放",  # Zhipu: the plan lacks this model
     re.IGNORECASE,
 )
