@@ -518,7 +518,7 @@ def test_a_teacher_that_only_times_out_ends_the_run_soon(answered: int, concurre
     four and a half hours with the default one; those of an earlier answer's repetition included."""
 
     async def go() -> None:
-        within_s = 0.4 if answered else 0.1  # the teacher may be late with its answers, on a busy machine
+        within_s = 1.5 if answered else 0.1  # the teacher may be late with its answers, on a busy machine
         async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=within_s) as r:
             with pytest.raises(Unreachable, match=r"left the last \d+ requests unanswered \(timeout"):
                 await generate(r.store, input(200), [r.forward], concurrency=concurrency)
@@ -541,7 +541,7 @@ def test_a_server_where_half_of_the_requests_hang_ends_no_run_at_a_concurrency_o
         return Reply(delay_s=3600 if ask.number > 3 and draw.random() < 0.5 else 0.0)
 
     async def once() -> Any:
-        async with rig(teacher.url, tmp_path, n=1, concurrency=1, retries=5, timeout_s=0.1) as r:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=1, retries=5, timeout_s=0.25) as r:
             return await generate(r.store, input(30), [r.forward], concurrency=1)
 
     with LoopbackTeacher(reply) as teacher:
@@ -573,7 +573,7 @@ def test_a_server_that_hangs_for_less_than_an_outage_loses_no_row(concurrency: i
 
 def test_rows_that_always_time_out_wait_for_none_of_each_other(tmp_path: Path) -> None:
     """They fail alone, each after seven times the limit, at the same time; one earlier question is repeated."""
-    limit_s = 0.5  # the teacher may be late with the other answers, on a busy machine
+    limit_s = 2.0  # the teacher may be late with the other answers, on a busy machine
 
     async def go() -> None:
         async with rig(teacher.url, tmp_path, n=1, timeout_s=limit_s) as r:
@@ -591,15 +591,15 @@ def test_rows_that_always_time_out_wait_for_none_of_each_other(tmp_path: Path) -
 def test_a_question_that_decides_is_not_sent_again_if_it_times_out() -> None:
     """Its prompt waited seven times the limit for it, and it was bought three times."""
 
-    async def decide() -> None:
+    async def decide() -> int:
         async with Endpoint(teacher.url, "loopback", timeout_s=0.1) as endpoint:
             body = endpoint.dialect.body(chat("decides"), Sampling(), 1, None)
             with pytest.raises(TimedOutError):
                 await endpoint.send(body, prompt="a", ahead=True)
+            return endpoint.sent
 
     with LoopbackTeacher(latency_s=3600) as teacher:
-        asyncio.run(decide())
-    assert len(teacher.asked) == 1
+        assert asyncio.run(decide()) == 1
 
 
 def test_an_answer_slower_than_the_limit_raises_it() -> None:
