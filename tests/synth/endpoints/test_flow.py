@@ -558,11 +558,11 @@ def test_a_server_that_hangs_for_less_than_an_outage_loses_no_row(concurrency: i
 
     def reply(ask: Ask) -> Reply:
         hung_from[0] = hung_from[0] or (time.monotonic() if ask.number > 16 else 0.0)
-        return Reply(delay_s=3600 if ask.number > 16 and time.monotonic() < hung_from[0] + 4 else 0.0)
+        return Reply(delay_s=3600 if ask.number > 16 and time.monotonic() < hung_from[0] + 10 else 0.0)
 
     async def go() -> None:
-        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=0.4, retries=5) as r:
-            r.ledger.endpoint.flow.retrying.backoff_s = 0.04  # an outage lasts 9.6 s
+        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=1.0, retries=5) as r:
+            r.ledger.endpoint.flow.retrying.backoff_s = 0.1  # an outage lasts 24 s
             result = await generate(r.store, input(40), [r.forward], concurrency=concurrency)
             assert (result.counts.waiting, result.counts.failed) == (40, 0)
 
