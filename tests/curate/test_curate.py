@@ -85,7 +85,9 @@ def test_rows_in_are_accepted_rejected_waiting_and_failed(project: Project, stor
 texts = st.sampled_from(["must be", "must be!", "must go on and on", "nothing", "must be it", "x"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=25
+)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.lists(texts, max_size=4), min_size=1),
     st.dictionaries(st.sampled_from("uvw"), st.sampled_from(["empty: x", "refused"])),

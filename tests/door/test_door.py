@@ -715,9 +715,9 @@ def test_processes_may_be_started_after_a_call(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     generate(["a fox"], _asleep, progress=False)
     with multiprocessing.get_context(method).Pool(1) as pool:
-        assert pool.apply_async(_generate_in_child, ("owl",)).get(timeout=60).startswith("Generation(1 pair new")
+        assert pool.apply_async(_generate_in_child, ("owl",)).get(timeout=250).startswith("Generation(1 pair new")
         with shared(tmp_path / "hare.db"):
-            busy = pool.apply_async(_busy_in_child, ("hare",)).get(timeout=60)
+            busy = pool.apply_async(_busy_in_child, ("hare",)).get(timeout=250)
             assert "another process is writing to this store" in busy
     assert repr(generate(["a hen"], _asleep, progress=False)) == "Generation(1 pair new, 0 kept, 0 failed)"
 

@@ -72,7 +72,7 @@ def test_packages_that_a_later_stage_needs_are_missed_first(project: Project, tm
     def warnings(*options: str) -> list[str]:
         command = [sys.executable, "-m", "pairsmith", "run", *nobody, *options]
         environment = os.environ | project.environment | {"PYTHONPATH": path}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
         assert done.returncode == 5, done.stderr
         return [line for line in done.stderr.splitlines() if "not installed" in line]
 

@@ -469,7 +469,9 @@ def test_wrong_value_of_a_union_lists_all_alternatives(tmp_path, wrong):
         load(write_spec(tmp_path), [f"curate.gates.cut={wrong}"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=50
+)
 @given(key=st.sampled_from(sorted(SETTABLE)), at=st.integers(0, 100), letter=st.sampled_from("qxz"))
 def test_any_typo_in_a_key_is_refused(tmp_path, key, at, letter):
     """An extra letter anywhere in a key makes it an unknown key, whichever table it falls into."""
@@ -480,7 +482,9 @@ def test_any_typo_in_a_key_is_refused(tmp_path, key, at, letter):
     assert "Did you mean" in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=50
+)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_any_text_can_be_set_as_it_is(tmp_path, text):
     """A text that is not a TOML value becomes a string, verbatim. A TOML value of another type is rejected, never

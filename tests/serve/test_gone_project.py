@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,18 +23,20 @@ def test_job_of_a_deleted_project_is_stopped(workspace: Workspace) -> None:
     """Its answers could not be stored, so the job is stopped within seconds with a message, and another project's job
     continues. If the folder is restored, the job can be continued."""
     jobs, kept, is_back = Jobs(workspace), Path(workspace.root) / "kept", [False]
+    is_gone = threading.Event()
 
     def slowly_until_it_is_back(ask: Ask) -> Reply:
         is_slow = "of kind" in ask.prompt and ask.number > 4 and not is_back[0]
-        return replace(answer(ask), delay_s=5.0 if is_slow else 0.2)
+        return replace(answer(ask), delay_s=5.0, when=is_gone.is_set) if is_slow else replace(answer(ask), delay_s=0.2)
 
     async def scene(teacher: LoopbackTeacher, folder: Path) -> None:
         async with jobs.serving():
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
-            # Until the answers to the first four are stored, after which nothing is written for five seconds.
+            # Until the answers to the first four are stored, after which nothing is written before the folder is gone.
             await job_that(jobs, job.id, lambda _: len(teacher.asked) >= 8 and count_pairs(workspace, "tiny") >= 8)
             shutil.copytree(folder, kept)
             shutil.rmtree(folder)
+            is_gone.set()
             other = await asyncio.to_thread(jobs.start, "other", "generate", JobOptions(), "ann")
             over = await ended(jobs, job.id)
             asked = len([ask for ask in teacher.asked if "of kind" in ask.prompt])

@@ -241,7 +241,7 @@ def test_pages_do_not_wait_for_the_list_of_very_many_rows(
         assert 'hx-get="/p/whole/rows?state=accepted&amp;q=fog"' in text
         assert "rows in =" not in get_page(client, "/p/whole")[1]
         assert "rows in =" not in get_page(client, "/p/whole/run")[1]
-    views._updating["whole"][0].join(30)
+    views._updating["whole"][0].join(120)
     assert "rows in =" in get_page(client, "/p/whole")[1]
     assert "being listed" not in get_page(client, "/p/whole/rows?state=accepted&q=fog")[1]
 

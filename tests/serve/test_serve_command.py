@@ -7,7 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from pairsmith.commands.serve import check_reach
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from synth.embedded.child import child_environment
+from tests.pairsmith.conftest import answer
 from tests.serve.conftest import write_project
 from tests.serve.served import Served
 from tests.synth.loopback import LoopbackTeacher
@@ -111,21 +115,33 @@ def test_unavailable_database_is_reported(tmp_path: Path, capsys: pytest.Capture
     assert "s3cr3t" not in printed
 
 
+@pytest.fixture
+def held() -> Iterator[tuple[LoopbackTeacher, threading.Event]]:
+    """A teacher that answers, slowly, once the event is set."""
+    released = threading.Event()
+    with LoopbackTeacher(lambda ask: replace(answer(ask), delay_s=0.5, when=released.is_set)) as teacher:
+        yield teacher, released
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_server_stops_gracefully(tmp_path: Path, slow_teacher: LoopbackTeacher, number: signal.Signals) -> None:
+def test_server_stops_gracefully(
+    tmp_path: Path, held: tuple[LoopbackTeacher, threading.Event], number: signal.Signals
+) -> None:
     """Whatever its jobs are doing, one of them stopped by a user, the server says that they keep running, without a
     traceback. The next server follows the running one to its end, and with `--json-logs` logs its end and each request
     as JSON."""
-    workspace = Workspace(tmp_path / "space")
+    workspace, (teacher, released) = Workspace(tmp_path / "space"), held
     for slug in ("one", "two"):
-        write_project(workspace, slug, slow_teacher.url)
+        write_project(workspace, slug, teacher.url)
     with Served(tmp_path / "space") as server:
-        server.ask("/api/v1/teachers/allowed", {"url": slow_teacher.url})
+        server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
         stopped, left = (
             server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in ("one", "two")
         )
         server.job(stopped, "running")
         server.ask(f"/api/v1/jobs/{stopped}/cancel", {})
+        server.job(stopped, "stopping", "stopped")
+        released.set()
         server.job(stopped, "stopped")
         server.job(left, "running", "done")
         with urllib.request.urlopen(f"{server.url}/api/v1/events", timeout=60) as stream:

@@ -21,7 +21,9 @@ def test_the_completion_its_end_token_and_the_newline_are_learned(chat: Chat) ->
     assert assert_completion_only(chat, ROW, ids, labels) == sum(label != IGNORED for label in labels)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(input=st.text(max_size=40), output=st.text(min_size=1, max_size=80).filter(str.strip))
 def test_any_text_survives_the_round_trip(chat: Chat, input: str, output: str) -> None:
     """Whatever characters input and output contain, the learned tokens decode to the completion and its end, or the row

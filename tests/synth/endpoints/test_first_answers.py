@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -159,11 +160,16 @@ def test_the_question_that_decides_goes_before_one_that_is_sent_again() -> None:
             await asyncio.to_thread(teacher.wait_for, 1)
             with endpoint.flow.first.deciding("a"):
                 body = endpoint.dialect.body(chat("decides"), Sampling(), 1, None)
-                answer = await asyncio.wait_for(endpoint.send(body, prompt="a", ahead=True), 30)
+                decides = asyncio.create_task(endpoint.send(body, prompt="a", ahead=True))
+                await asyncio.sleep(0)  # in which it begins to wait
+                waits.set()
+                answer = await asyncio.wait_for(decides, 30)
             await other
             return answer
 
-    with LoopbackTeacher(lambda ask: fails(500) if ask.number == 1 else says()) as teacher:
+    waits = threading.Event()
+    reply = lambda ask: replace(fails(500), when=waits.is_set) if ask.number == 1 else says()  # noqa: E731
+    with LoopbackTeacher(reply) as teacher:
         assert asyncio.run(decided()).choices
     assert [ask.prompt for ask in teacher.asked] == ["fails", "decides", "fails"]
 
