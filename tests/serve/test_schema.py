@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from jsonschema import validate
 from schemathesis import openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
@@ -69,6 +70,26 @@ def test_schema_is_served_and_has_unique_operation_ids(service: Service) -> None
     assert served == schema_of(service.app)
     names = [operation["operationId"] for path in served["paths"].values() for operation in path.values()]
     assert len(names) == len(set(names)) > 60
+
+
+def test_examples_of_request_bodies_are_valid(service: Service) -> None:
+    """Each example of the schema is valid under it, and the bodies that programs send have one."""
+    served = service.anonymous().get(OPENAPI).json()
+    parts = served["components"]["schemas"]
+    examples = [(name, example) for name, part in parts.items() for example in part.get("examples", ())]
+    for name, example in examples:
+        validate(example, {**served, "$ref": f"#/components/schemas/{name}"})
+    assert {name for name, _ in examples} >= {"NewProject", "SpecChange", "NewJob", "Answer", "TuningRequest"}
+    bodies = [
+        each["requestBody"]["content"]
+        for path in served["paths"].values()
+        for each in path.values()
+        if "requestBody" in each
+    ]
+    sent = {
+        body["application/json"]["schema"]["$ref"].rpartition("/")[2] for body in bodies if "application/json" in body
+    }
+    assert {name for name, _ in examples} <= sent
 
 
 @pytest.mark.timeout(1800)  # thousands of requests, on a busy machine
