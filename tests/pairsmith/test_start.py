@@ -148,7 +148,7 @@ def test_shell_completion(tmp_path: Path, words: str) -> None:
 
 
 IN_SHELLS = {
-    "bash": "COMP_WORDS=(pairsmith {words}); COMP_CWORD={last}; _pairsmith_completion pairsmith; echo ${{COMPREPLY[@]}}",
+    "bash": "COMP_WORDS=(pairsmith {words}); COMP_CWORD={last}; _pairsmith_completion pairsmith; echo ${{COMPREPLY}}",
     "fish": "complete -C 'pairsmith {words}'",
     "zsh": "pairsmith {words}\t",
 }
