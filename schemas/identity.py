@@ -193,7 +193,8 @@ else:
                 fix = f"It has: {', '.join(cls.model_fields)}."
                 raise UsageError(f"{cls.__name__} takes its fields by name.", fix=fix)
             try:
-                return super().__call__(**values)
+                # As `BaseModel.__init__` does, which would be one more call: a pair of a file makes four records.
+                return cls.__pydantic_validator__.validate_python(values, self_instance=object.__new__(cls))
             except ValidationError as invalid:
                 from schemas.spec.section import usage_error
 
