@@ -73,12 +73,21 @@ class Row(NamedTuple):
         """True if reviewers accepted it, unchanged or with an edit."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
+    @property
+    def input(self) -> str:
+        """The input of its pair. Raises UsageError if generation failed."""
+        return pair_of(self).input
+
+    @property
+    def output(self) -> str:
+        """The output of its pair. Raises UsageError if generation failed."""
+        return pair_of(self).output
+
     def verdict(self, keep: bool | None, why: str | Reason = "", score: float | None = None) -> Verdict:
         """The verdict of a step of your own on this row. `why` begins with a code, as in "late: it was sent on
         Sunday". Raises UsageError for a slot without a pair, another kind of verdict or reason, or a score that is no
         finite number."""
-        if self.pair is None:
-            raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
+        pair = pair_of(self)
         given: Any = keep
         given = given.item() if type(keep).__module__ == "numpy" else given
         if not (given is None or isinstance(given, int)) or given not in _UNEXPLAINED:
@@ -88,7 +97,7 @@ class Row(NamedTuple):
         if not isinstance(why, str | Reason):
             raise UsageError(f"the reason of a verdict is {why!r:.80}.", fix='Write a text: "late: sent on Sunday".')
         reason = why if isinstance(why, Reason) else Reason.read(why or _UNEXPLAINED[given])
-        return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=given, score=score, reason=reason)
+        return Verdict(pair_id=pair.id, by="", fingerprint="", keep=given, score=score, reason=reason)
 
 
 _UNEXPLAINED: dict[object, str] = {True: "ok", False: "user", None: "unsure"}  # as of a gate
@@ -99,8 +108,9 @@ def _excerpt(text: str) -> str:
 
 
 def pair_of(row: Row) -> Pair:
-    """The pair of a row that was judged or compared."""
-    assert row.pair is not None, "a failed slot is never judged"
+    """The pair of a row. Raises UsageError if generation failed."""
+    if row.pair is None:
+        raise UsageError("a slot that failed has no pair.", fix="Look at `pool.accepted()`, or at `row.pair` first.")
     return row.pair
 
 

@@ -73,7 +73,9 @@ class Project:
             raise UsageError(what, fix='Name its folder: Project("captions").')
         path = Path(folder).absolute()  # a notebook may change its working folder later
         self.folder = path.parent if path.name == spec_file.SPEC_NAME else path
-        self.overrides = tuple(several(overrides, "overrides", "them", 'Write ["KEY=VALUE"].'))
+        self.overrides = tuple(
+            several(overrides, "overrides", 'texts such as "train.epochs=2"', 'Write ["KEY=VALUE"].')
+        )
         self._progress, self._say = progress, say
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Content ids: names for records, settings and sets of them that are derived from their content.
+"""Records, and content ids: names for records, settings and sets of them that are derived from their content.
 
 The same content has the same id on every machine. Every id has a frozen recipe, which golden ids in the tests pin down.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import InputError, UsageError
 
@@ -179,6 +179,46 @@ def _plan_construction(kind: type[BaseModel], names: tuple[str, ...]) -> Constru
     fields = kind.model_fields.items()
     factories = [(name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory]
     return {name: f.default for name, f in fields}, [one for one in factories if one[0] not in names], set(names)
+
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ReadableErrors
+else:
+
+    class _ReadableErrors(type(BaseModel)):
+        """Makes a record that is called raise UsageError; `model_validate` keeps pydantic's errors, with all places."""
+
+        def __call__(cls, *texts, **values):
+            if texts:
+                fix = f"It has: {', '.join(cls.model_fields)}."
+                raise UsageError(f"{cls.__name__} takes its fields by name.", fix=fix)
+            try:
+                # As `BaseModel.__init__` does, which would be one more call: a pair of a file makes four records.
+                return cls.__pydantic_validator__.validate_python(values, self_instance=object.__new__(cls))
+            except ValidationError as invalid:
+                from schemas.spec.section import usage_error
+
+                raise usage_error(cls, cls.__name__, values, invalid) from None
+
+
+class Record(BaseModel, metaclass=_ReadableErrors):
+    """Frozen; unknown keys are errors. The schema is built on first use, because a command needs only a few models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
+    model_config |= ConfigDict(cache_strings="keys", ignored_types=(cached_value,))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the fields of `update`, whose values are not checked. Raises UsageError for an unknown field."""
+        if unknown := [name for name in update or () if name not in self.__pydantic_fields__]:
+            fix = f"It has: {', '.join(self.__pydantic_fields__)}."
+            raise UsageError(f"{type(self).__name__} has no field '{unknown[0]}'.", fix=fix)
+        return changed_copy(self, dict(update or {}), deep=deep)
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name, value):
+            fix = f"Make another one: .model_copy(update={{{name!r}: ...}})."
+            raise UsageError(f"a {type(self).__name__} cannot be changed.", fix=fix)
 
 
 def now() -> datetime:

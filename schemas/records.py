@@ -8,29 +8,19 @@ enters an id only where it is used. A renamed value enters the id in its origina
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.identity import Json as Json
+from schemas.identity import Record as Record
 from schemas.identity import added as added
-from schemas.identity import cached_value, changed_copy, part
+from schemas.identity import cached_value, part
 from schemas.identity import content_id as content_id
 from schemas.identity import identity as identity
 from schemas.identity import now as now
-
-
-class Record(BaseModel):
-    """Frozen; unknown keys are errors. The schema is built on first use, because a command needs only a few models."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
-    model_config |= ConfigDict(cache_strings="keys", ignored_types=(cached_value,))
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        return changed_copy(self, dict(update or {}), deep=deep)
 
 
 @dataclass(frozen=True)

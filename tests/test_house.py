@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ABSENT
+from tests.test_docs import PAGES
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ["schemas", "prompts", "synth", "curate", "train", "pairsmith"]
@@ -349,10 +350,27 @@ except ProblemError as problem:
 """
 
 
+def scripts_of_the_manual(folder: Path) -> list[str]:
+    """Write the Python blocks of each section of the manual as one script into `folder`, and return their paths."""
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    scripts: dict[Path, str] = {}
+    for page in PAGES:
+        section = 0
+        for part in re.finditer(r"^#+ |^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            section += not part[1]
+            if part[1] == "python":
+                path = folder / f"{page.stem}_{section}.py"
+                scripts[path] = scripts.get(path, "") + part[2]
+    for path, script in scripts.items():
+        path.write_text(script)
+    return [*map(str, scripts)]
+
+
 def test_wheel_ships_its_types(wheel: Path, tmp_path: Path) -> None:
-    """In a separate environment with the wheel, strict mypy accepts a small program and reports two mistakes in
-    another. The packages of the extras count as untyped, as where they are not installed; mypy would read 4,000 files
-    of them."""
+    """In a separate environment with the wheel, strict mypy accepts a small program and every script of the manual, and
+    reports two mistakes in another. The packages of the extras count as untyped, as where they are not installed; mypy
+    would read 4,000 files of them. Only functions that the manual writes for its readers need no annotations."""
     pytest.importorskip("mypy", reason="needs pairsmith[dev]")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=120)
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
@@ -362,12 +380,16 @@ def test_wheel_ships_its_types(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "right.py").write_text(TYPED)
     (tmp_path / "wrong.py").write_text(TYPED + "service.job(7)\nname: str = accepted\n")
     extras = ",".join(f"{package}.*" for package in sorted({*ABSENT, "IPython"}))
-    (tmp_path / "mypy.ini").write_text(f"[mypy-{extras}]\nfollow_imports = skip\nignore_missing_imports = True\n")
+    settings = f"[mypy-{extras}]\nfollow_imports = skip\nignore_missing_imports = True\n"
+    settings += "[mypy-manual.*]\ndisallow_untyped_defs = False\ndisallow_untyped_calls = False\n"
+    (tmp_path / "mypy.ini").write_text(settings)
+    manual = scripts_of_the_manual(tmp_path / "manual")
     python = str(tmp_path / "venv/bin/python")
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--cache-dir", os.devnull]
     checked = subprocess.run(
-        [*command, "right.py", "wrong.py"], cwd=tmp_path, capture_output=True, text=True, timeout=800
+        [*command, "right.py", "wrong.py", *manual], cwd=tmp_path, capture_output=True, text=True, timeout=800
     )
     seen = re.findall(r"(\S+):\d+: error: .*\[([\w-]+)\]", checked.stdout)
     assert seen == [("wrong.py", "arg-type"), ("wrong.py", "assignment")], checked.stdout + checked.stderr
-    assert "checked 2 source files" in checked.stdout
+    assert len(manual) >= 10
+    assert f"checked {2 + len(manual)} source files" in checked.stdout

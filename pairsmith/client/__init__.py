@@ -13,15 +13,20 @@ by `python -m pairsmith.serve.write_client`. For `/v1` use OpenAI's client.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPException
+from typing import Any
 
 from pairsmith.client.calls import Calls
-from pairsmith.client.http import ProblemError
+from pairsmith.client.http import ProblemError, Result
 from pairsmith.client.shapes import Job
 
 __all__ = ["Client", "ProblemError"]
 
 _RESTART_S = 120.0
+_RECONNECT_S = 1.0
+_JOBS = 200  # on one page
 _UNAVAILABLE = (502, 503, 504)  # the statuses with which a proxy reports that the service is away
 ENDED = frozenset({"stopped", "waits_for_people", "done", "failed"})
 
@@ -35,14 +40,48 @@ class Client(Calls):
         A restart of the service is waited out, because its jobs continue. Raises the error of the call once the service
         has been unavailable for two minutes.
         """
-        answered = time.monotonic()
+        id_ = job["id"]
         while job["state"] not in ENDED:
             time.sleep(every_s)
-            try:
-                job = self.job(job["id"])
-                answered = time.monotonic()
-            except (OSError, HTTPException, ProblemError) as error:
-                unavailable = not isinstance(error, ProblemError) or error.status in _UNAVAILABLE
-                if not unavailable or time.monotonic() - answered > _RESTART_S:
-                    raise
+            job = _patiently(lambda: self.job(id_), every_s)
         return job
+
+    def events(self, *, last_event_id: str | None = None) -> Iterator[Any]:
+        """Live events of your projects until no job of theirs is queued or running: all current states at once, then
+        each change. If no job is queued or running, there are no events.
+
+        A restart of the service is waited out as by `wait`; all current states then come again.
+        """
+        while running := _patiently(self._running):
+            with suppress(OSError, HTTPException):
+                for event in super().events(last_event_id=last_event_id):
+                    if event is None:  # a heartbeat
+                        running &= self._running()
+                    elif event:
+                        yield event
+                        running -= {event["data"]["id"]} if event["data"]["state"] in ENDED else set()
+                    if not running:
+                        break
+            time.sleep(_RECONNECT_S)
+
+    def _running(self) -> set[str]:
+        """The ids of the jobs that have not ended."""
+        page = self.jobs(limit=_JOBS)
+        jobs = page["items"]
+        while cursor := page.get("next"):
+            page = self.jobs(limit=_JOBS, cursor=cursor)
+            jobs += page["items"]
+        return {job["id"] for job in jobs if job["state"] not in ENDED}
+
+
+def _patiently(call: Callable[[], Result], every_s: float = 2.0) -> Result:
+    """Call again while the service is unavailable, for at most two minutes."""
+    began_s = time.monotonic()
+    while True:
+        try:
+            return call()
+        except (OSError, HTTPException, ProblemError) as error:
+            unavailable = not isinstance(error, ProblemError) or error.status in _UNAVAILABLE
+            if not unavailable or time.monotonic() - began_s > _RESTART_S:
+                raise
+        time.sleep(every_s)

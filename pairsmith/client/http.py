@@ -106,10 +106,13 @@ def _decoded(answer: Any, as_bytes: bool) -> Any:
 
 
 def _events(answer: Any) -> Iterator[Any]:
+    """The data of each event; None for a heartbeat."""
     with answer:
         for line in answer:
             if line.startswith(b"data: "):
                 yield json.loads(line[6:])
+            elif line.startswith(b":"):
+                yield None
 
 
 def _query_value(value: Any) -> Any:

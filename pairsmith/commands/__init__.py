@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem, FishComplete, add_completion_class
 
 from pairsmith import __version__
 from pairsmith.terminal.failures import exit_code_of, json_on_stdout, reopen_closed_streams
@@ -70,6 +71,15 @@ class _Context(click.Context):
     formatter_class = _HelpFormatter
 
 
+class _WholeHelpInFish(FishComplete):
+    """Click's script for fish cuts a help text off at its first comma."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
+
+
+add_completion_class(_WholeHelpInFish)
+
+
 def _with_help_formatter(command: click.Command) -> click.Command:
     """Use `_HelpFormatter` for the command and, recursively, its subcommands. Returns the command."""
     command.context_class = _Context
@@ -95,6 +105,10 @@ class LazyGroup(click.Group):
             return _with_help_formatter(command_of(cmd_name))
         command: click.Command = import_module(f"pairsmith.commands.{cmd_name.replace('-', '_')}").command
         return _with_help_formatter(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        commands = [CompletionItem(name, help=line) for name, _, line in COMMANDS if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("page", required=False)
+@click.argument("page", required=False, shell_complete=lambda *typed: [n for n in _pages() if n.startswith(typed[2])])
 @on_project
 def command(session: Session, page: str | None) -> None:
     """Show a page of the manual, or list the pages if no name is given.

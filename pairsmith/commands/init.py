@@ -46,7 +46,12 @@ _SHOWN = 90  # characters of the file shown for each candidate encoding
 
 @click.command()
 @click.argument("folder_named", metavar="[DIR]", required=False, type=Folder(path_type=Path))
-@click.option("--example", metavar="NAME", help=f"Start from an example: {', '.join(EXAMPLES)}.")
+@click.option(
+    "--example",
+    metavar="NAME",
+    shell_complete=lambda *typed: [name for name in EXAMPLES if name.startswith(typed[2])],
+    help=f"Start from an example: {', '.join(EXAMPLES)}.",
+)
 @click.option("--kind", type=click.Choice(KINDS), help="Start from a task of this kind (see `pairsmith docs tasks`).")
 @click.option(
     "--from",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.errors import StoreBusy, UsageError
+from schemas.spec.section import reject_boolean_numbers
 
 State = Literal["queued", "waits_for_gpu", "running", "stopping", "stopped", "waits_for_people", "done", "failed"]
 ENDED: frozenset[State] = frozenset({"stopped", "waits_for_people", "done", "failed"})
@@ -33,6 +34,11 @@ class JobOptions(BaseModel):
     """The options of a job. `COMMANDS` lists which command takes which."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_booleans(cls, raw: Any) -> Any:
+        return reject_boolean_numbers(cls, raw)
 
     retry_failed: bool = False
     no_review: bool = False

@@ -16,6 +16,7 @@ Resolve = Callable[[str, int], Iterable[str]]
 PRIVATE_HOSTS = "PAIRSMITH_PRIVATE_HOSTS"
 """The variable that lists, for a job's process, the hosts with a private address that it may connect to."""
 _PORTS = {"http": 80, "https": 443}
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _AMBIGUOUS = re.compile(r"[\s\\\x00-\x1f]")  # characters that programs parse differently
 
 
@@ -36,16 +37,32 @@ class Host(NamedTuple):
 
 
 def host_of(url: str) -> Host | None:
-    """The host and port of an http(s) URL; None for anything else, including a URL with a user name."""
+    """The host and port of an http(s) URL; None for anything else, including a URL with a user name and a name that no
+    host can have."""
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
     name = (parts.hostname or "").rstrip(".").lower()
-    if parts.scheme not in _PORTS or not name or not port or _AMBIGUOUS.search(url) or "@" in parts.netloc:
+    if (
+        parts.scheme not in _PORTS
+        or not _can_be_host(name)
+        or not port
+        or _AMBIGUOUS.search(url)
+        or "@" in parts.netloc
+    ):
         return None
     return Host(name, port)
+
+
+def _can_be_host(name: str) -> bool:
+    try:
+        *_, last = labels = name.encode("idna").decode().split(".")
+    except UnicodeError:  # an empty label, or a long one
+        return False
+    is_name = not last.isdigit() and len(name) <= 253 and all(map(_LABEL.fullmatch, labels))
+    return is_name or _is_address(name)
 
 
 def is_public(address: str) -> bool:
@@ -76,7 +93,7 @@ def resolve(name: str, port: int) -> list[str]:
     """The IP addresses of a name; empty if it has none."""
     try:
         return sorted({str(row[4][0]) for row in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)})
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for an empty or a long part of a name
         return []
 
 

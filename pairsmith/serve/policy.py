@@ -184,11 +184,11 @@ class Policy:
 
     def allow(self, url: str, key_env: str, by: str | None) -> str:
         """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless that is empty."""
-        host = host_of(url if "://" in url else f"https://{url}")
-        if host is None:
-            raise Refusal(
-                422, f"'{url}' is not the address of a host.", code="not_valid", fix="Write https://HOST:PORT."
-            )
+        is_whole = "://" in url
+        host = host_of(url if is_whole else f"https://{url}")
+        if host is None or not (is_whole or {".", ":"} & {*url}):  # `x` could be a model or a key as well
+            what, fix = f"{url!r:.80} is not the address of a host.", "Write https://HOST:PORT."
+            raise Refusal(422, what, code="not_valid", fix=fix)
         row = {"host": str(host), "key_env": key_env}
         same = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
         new = sa.insert(allowances).values(by=by, at=stamp(), **row)

@@ -21,6 +21,7 @@ from pairsmith.serve.workspace import NoSuchProject, within
 from pairsmith.terminal.failures import as_json
 from schemas import errors
 from schemas.errors import PairsmithError
+from schemas.spec.expected import expected_pattern
 from schemas.store.failures import explained
 from schemas.store.opening import sqlite_url
 
@@ -237,7 +238,12 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 _PATHS = "The paths and their methods are listed in /api/v1/openapi.json."
-_FIXES = {404: _PATHS, 405: _PATHS, 413: "Send less at once; split a large file into parts."}
+_FIXES = {
+    400: "Send JSON in UTF-8, at most some hundred levels deep.",
+    404: _PATHS,
+    405: _PATHS,
+    413: "Send less at once; split a large file into parts.",
+}
 
 
 def of_http(error: HTTPException) -> Refusal:
@@ -253,9 +259,13 @@ def of_http(error: HTTPException) -> Refusal:
 async def on_invalid_request(request: Request, error: Exception) -> Response:
     """FastAPI's handler for a body or parameter that does not match the schema. The values sent are not repeated."""
     assert isinstance(error, RequestValidationError)
+    rows = sorted(error.errors(), key=lambda row: row["type"] != "extra_forbidden")  # first: it may be the missing one
     mistakes = [
-        ErrorDetail(pointer="/" + "/".join(str(part) for part in row["loc"]), what=str(row["msg"]))
-        for row in error.errors()
+        ErrorDetail(
+            pointer="/" + "/".join(str(part) for part in row["loc"]),
+            what=expected_pattern(row) or str(row["msg"]).removeprefix("Value error, "),
+        )
+        for row in rows
     ]
     first = mistakes[0] if mistakes else ErrorDetail(what="the request cannot be read")
     refusal = Refusal(

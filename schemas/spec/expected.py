@@ -21,12 +21,22 @@ PATTERNS = {
     r"^[a-z0-9_]+$": "lowercase letters, digits and underscores, as in ends_well",
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, underscores and hyphens, as in Shop-replies",
     r"^\S(.*\S)?$": "a single line of text without leading or trailing spaces",
+    r"^[a-z0-9][a-z0-9-]{0,62}$": "at most 63 lowercase letters, digits and hyphens, as in shop-replies",
+    r"^[a-z0-9][a-z0-9_-]{0,62}$": "at most 63 lowercase letters, digits, hyphens and underscores, as in my-prompt",
+    r"^([A-Za-z_][A-Za-z0-9_]*)?$": "the name of an environment variable, as in OPENAI_API_KEY",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable, as in OPENAI_API_KEY",
     r"^https?://": "an address that begins with http:// or https://",
     r"^[\w.]+:\w+$": "module:function, as in checks:is_polite",
 }
 
 
+def expected_pattern(error: Mapping[str, Any]) -> str:
+    """`expected lowercase letters ...`, for a pydantic error about a pattern; empty for any other."""
+    words = PATTERNS.get(error.get("ctx", {}).get("pattern", ""))
+    return f"expected {words}" if words else ""
+
+
 def expected(error: Mapping[str, Any]) -> str:
     """`expected a table`, for a pydantic error; empty where pydantic's own message is good enough."""
-    words = TYPES.get(error["type"]) or PATTERNS.get(error.get("ctx", {}).get("pattern", ""))
-    return f"expected {words}" if words else ""
+    words = TYPES.get(error["type"])
+    return f"expected {words}" if words else expected_pattern(error)

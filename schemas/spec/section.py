@@ -23,10 +23,10 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _reject_booleans(cls, raw: Any) -> Any:
-        return _reject_boolean_numbers(cls, raw)
+        return reject_boolean_numbers(cls, raw)
 
 
-def _reject_boolean_numbers(model: type[BaseModel], raw: Any) -> Any:
+def reject_boolean_numbers(model: type[BaseModel], raw: Any) -> Any:
     """Return `raw` unchanged. Raises ValueError for a boolean in place of a number, because True would be taken for 1:
     `accepted = true` once ended a run at its first row."""
     for name, value in raw.items() if isinstance(raw, Mapping) else ():
@@ -60,19 +60,31 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
     try:
         return section(**values)
     except ValidationError as invalid:
-        first = invalid.errors()[0]
-        keys = written_key(values, first) or tuple(map(str, first["loc"]))  # the latter if a value stands for another
-        key = ".".join(keys)
-        if first["type"] == "extra_forbidden":
-            raise no_setting(where, key, model_at(section, keys[:-1]).model_fields) from None
-        # A value in place of a variable's name, or in a table of headers, may be the secret itself.
-        is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
-        place = f": {key} = {shown(first.get('input'))}" if is_shown else f": {key}"
-        from schemas.python_terms import in_python  # not for commands
+        raise usage_error(section, where, values, invalid) from None
 
-        error = usage_error_from([first], where=f"{where}{place}" if key else where)
-        error.reword(in_python)
-        raise error from None
+
+def usage_error(model: type[BaseModel], where: str, values: Mapping[str, Any], invalid: ValidationError) -> UsageError:
+    """The first error of a model built from `values` in Python code, in one sentence; `where` names the code."""
+    errors = invalid.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # `txt` before a missing text
+    keys = written_key(values, first) or tuple(map(str, first["loc"]))  # the latter if a value stands for another
+    key = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        return no_setting(where, key, model_at(model, keys[:-1]).model_fields)
+    if first["type"] == "missing":
+        missing = " and ".join(".".join(map(str, one["loc"])) for one in errors if one["type"] == "missing")
+        return UsageError(
+            f"{where} lacks {missing}.", fix=f"It has: {', '.join(model_at(model, keys[:-1]).model_fields)}."
+        )
+    # A value in place of a variable's name, or in a table of headers, may be the secret itself.
+    is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
+    place = f": {key} = {shown(first.get('input')):.80}" if is_shown else f": {key}"
+    from schemas.python_terms import in_python  # not for commands
+
+    first["msg"] = first["msg"].replace("a valid tuple", "a list")
+    error = usage_error_from([first], where=f"{where}{place}" if key else where)
+    error.reword(in_python)
+    return error
 
 
 def written_key(values: Any, error: Mapping[str, Any]) -> tuple[str, ...]:
@@ -173,7 +185,7 @@ def _drop_unset(sampling: Any) -> Any:
     temperature."""
     if not isinstance(sampling, dict):
         return sampling
-    _reject_boolean_numbers(Sampling, sampling)
+    reject_boolean_numbers(Sampling, sampling)
     return {name: None if value == "unset" else value for name, value in sampling.items()}
 
 

@@ -103,6 +103,12 @@ def test_failed_rows_are_counted_with_their_reason(loopback: LoopbackTeacher) ->
     assert (pool.counts.failed, pool.reasons["empty"]) == (2, 2)
     assert "2 failed (empty 2), mostly empty: " in repr(pairs)
     assert sum(pairs.failures.values()) == 2
+    for row in pool.rows():
+        if row.pair:
+            assert (row.input, row.output) == (row.pair.input, row.pair.output)
+        else:
+            with pytest.raises(UsageError, match="a slot that failed has no pair"):
+                print(row.output)
 
 
 def test_settings_are_what_a_notebook_holds(loopback: LoopbackTeacher) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +145,68 @@ def test_shell_completion(tmp_path: Path, words: str) -> None:
     done = Project(tmp_path).run(_PAIRSMITH_COMPLETE="bash_complete", **typed)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("generate" in done.stdout) == (words == "gen")
+
+
+IN_SHELLS = {
+    "bash": "COMP_WORDS=(pairsmith {words}); COMP_CWORD={last}; _pairsmith_completion pairsmith; echo ${{COMPREPLY}}",
+    "fish": "complete -C 'pairsmith {words}'",
+    "zsh": "pairsmith {words}\t",
+}
+
+
+@pytest.mark.parametrize("shell", IN_SHELLS)
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("gener", "generate"), ("review pul", "pull"), ("rows --state re", "rejected"), ("docs sp", "spec")],
+)
+def test_shells_complete(tmp_path: Path, shell: str, words: str, offered: str) -> None:
+    """The scripts work in the shells themselves. In fish a help text is shown to its end; click's own script cut it off
+    at a comma."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}")
+    (program := tmp_path / "pairsmith").write_text(f'#!/bin/sh\nexec {sys.executable} -m pairsmith "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    source = f"env _PAIRSMITH_COMPLETE={shell}_source pairsmith"
+    typed = IN_SHELLS[shell].format(words=words, last=len(words.split()))
+    if shell == "zsh":
+        prepare = f'PS1=; autoload -Uz compinit; compinit -D -u; eval "$({source})"; echo REA""DY'
+        shown = typed_in_zsh(prepare, typed, f"{words.rpartition(' ')[0]} {offered} ".lstrip(), environment)
+    else:
+        load = f"{source} | source" if shell == "fish" else f'eval "$({source})"'
+        bare = "--no-config" if shell == "fish" else "--norc"
+        run = [shell, bare, "-c", f"{load}; {typed}"]
+        shown = subprocess.run(run, env=environment, capture_output=True, text=True, check=True, timeout=200).stdout
+    assert offered in shown
+    if shell == "fish" and words == "gener":
+        everything = subprocess.run(
+            [shell, bare, "-c", f"{load}; complete -C 'pairsmith cu'"], env=environment, capture_output=True, text=True
+        )
+        assert everything.stdout == "curate\tBuild the accepted dataset: gates, duplicates, scores.\n"
+
+
+def typed_in_zsh(prepare: str, typed: str, until: str, environment: dict[str, str]) -> str:
+    """What a terminal shows until `until` has appeared, after `typed` was typed into a zsh that has run `prepare`."""
+    terminal, inside = pty.openpty()
+    command = ["zsh", "-f", "-i"]
+    process = subprocess.Popen(
+        command, env=environment, stdin=inside, stdout=inside, stderr=inside, start_new_session=True
+    )
+    shown = ""
+    try:
+        for line, awaited in ((f"{prepare}\n", "READY"), (typed, until)):
+            os.write(terminal, line.encode())
+            before = len(shown)
+            while awaited not in shown[before:]:
+                ready, _, _ = select.select([terminal], [], [], 100)
+                assert ready, shown
+                shown += os.read(terminal, 65_536).decode(errors="replace")
+    finally:
+        process.kill()
+        process.wait(100)
+        os.close(terminal)
+        os.close(inside)
+    return shown
 
 
 DECOYS = ("schemas", "train", "curate", "synth", "prompts", "click", "rich", "pydantic", "sqlalchemy", "aiohttp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from schemas.errors import UsageError
 from schemas.identity import changed_copy, construct
 from schemas.records import (
     Call,
@@ -72,12 +74,30 @@ def test_everything_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str])
     assert first.model_copy(update=change).id == pair(**change).id
 
 
-def test_record_is_frozen_and_rejects_unknown_keys() -> None:
-    """Records are facts: they cannot be changed, and a typo is an error."""
-    with pytest.raises(ValidationError, match="frozen"):
-        pair().input = "c"  # type: ignore[misc]
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        pair(enhancd="x")
+WRONG_RECORDS: list[tuple[Callable[[], object], str]] = [
+    (lambda: setattr(pair(), "input", "c"), r"a Pair cannot be changed\. Make another one: \.model_copy\("),
+    (lambda: Pair(input="a", output="b"), r"Pair lacks seed_id and system and origin\. It has: seed_id, input"),
+    (lambda: pair().model_copy(update={"inptu": "x"}), "Pair has no field 'inptu'"),
+    (lambda: Seed("a fox"), r"Seed takes its fields by name\. It has: kind, text"),
+    (lambda: Seed(text="a fox"), r"Seed lacks kind and source\. It has: kind, text"),
+    (lambda: Seed(txt="a fox"), r"Seed has no setting 'txt'\. Did you mean 'text'\?"),
+    (lambda: Seed(kind="simple", text="a", source="s"), "Seed: kind = 'simple': Input should be 'input', 'output', "),
+    (lambda: Seed(kind="input", source="s"), "Seed: a seed has either text or messages"),
+    (lambda: Seed(kind="input", text="a", source="s", columns={"n": 3}), r"Seed: columns\.n = 3: Input should be a"),
+    (lambda: Seed(kind="k" * 5000, text="a", source="s"), "Seed: kind = 'k{79}: Input"),
+    (lambda: Seed(kind="pair", messages=[{"role": "bot", "content": "a"}], source="s"), r"messages\.0\.role = 'bot': "),
+    (lambda: Sampling(temprature=1), r"Sampling has no setting 'temprature'\. Did you mean 'temperature'\?"),
+    (lambda: Sampling(temperature="hot"), "Sampling: temperature = 'hot': Input should be a valid number"),
+    (lambda: Sampling(stop="END"), "Sampling: stop = 'END': Input should be a list"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), WRONG_RECORDS)
+def test_a_wrong_record_in_python_is_one_sentence(wrong: Callable[[], object], sentence: str) -> None:
+    """Records are facts: they cannot be changed, and a typo is an error; not pydantic's report of three lines."""
+    with pytest.raises(UsageError, match=sentence) as refused:
+        wrong()
+    assert "\n" not in str(refused.value)
 
 
 def test_slot_has_one_outcome() -> None:

@@ -22,6 +22,7 @@ import pytest
 from pairsmith.serve import problems
 from pairsmith.serve.access import ALL, Role
 from pairsmith.serve.job import ProjectBusy
+from pairsmith.serve.network import resolve
 from pairsmith.serve.problems import STATUS, Refusal, status_of
 from pairsmith.serve.workspace import NoSuchProject
 from schemas import errors
@@ -486,6 +487,50 @@ def test_malformed_specs_are_refused_with_a_message(service: Service, change: di
     sent = service.browser("editor").put(f"/api/v1/projects/{MINE}/spec", json=change, headers={"If-Match": "*"})
     assert problem(sent)["status"] == 422
     assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == SPEC
+
+
+ALLOWED, KEYS, NEW = "/api/v1/teachers/allowed", "/api/v1/keys", "/api/v1/projects"
+SEEDS, STARTED = f"/api/v1/projects/{MINE}/seeds", f"/api/v1/projects/{MINE}/jobs"
+WRONG_BODIES: list[tuple[str, Any, str]] = [
+    (ALLOWED, {"url": "x"}, "'x' is not the address of a host"),
+    (ALLOWED, {"url": "embedded"}, "is not the address of a host"),
+    (ALLOWED, {"url": "https://a..b/v1"}, "is not the address of a host"),
+    (ALLOWED, {"url": f"https://{'a' * 64}.example/v1"}, "is not the address of a host"),
+    (ALLOWED, {"url": f"https://{'a.' * 130}example/v1"}, "is not the address of a host"),
+    (ALLOWED, {"url": "https://*.example.com"}, "is not the address of a host"),
+    (ALLOWED, {"url": "https://999.1.1.1/v1"}, "is not the address of a host"),
+    (ALLOWED, {"url": "https://-/v1"}, "is not the address of a host"),
+    (ALLOWED, {"ulr": "https://a.example"}, "Extra inputs are not permitted"),
+    (ALLOWED, {"url": "https://a.example", "key_env": "sk-1"}, "expected the name of an environment variable"),
+    (KEYS, {"name": "k", "days": True}, "'days' must be a number, not true"),
+    (NEW, {"name": "A b"}, "expected at most 63 lowercase letters"),
+    (NEW, {"name": "both", "example": "release-notes", "kind": "reply"}, "an example has a kind of its own"),
+    (STARTED, {"command": "run", "options": {"cap_usd": True}}, "'cap_usd' must be a number, not true"),
+    (STARTED, {"command": "preview", "options": {"seeds": True}}, "'seeds' must be a number, not true"),
+]
+WRONG_FORMS: list[tuple[Any, Any, str]] = [
+    ({"text": "a", "kidn": "pair"}, None, "there is no field 'kidn'"),
+    (None, [("file", ("a.txt", b"a")), ("file", ("b.txt", b"b"))], "only one file can be sent at a time"),
+    ({"kind": "input"}, None, "send either a file or text"),
+]
+
+
+def test_wrong_bodies_are_refused_with_a_sentence(service: Service) -> None:
+    """What no server, project or job can be is not stored, and nothing that was sent is dropped without a word. An
+    impossible host that was allowed made every job of the workspace fail."""
+    browser = service.browser("owner")
+    for path, body, words in WRONG_BODIES:
+        refused = problem(browser.post(path, json=body))
+        assert (refused["status"], words in refused["what"]) == (422, True), (body, refused)
+    for data, files, words in WRONG_FORMS:
+        refused = problem(browser.post(SEEDS, data=data, files=files))
+        assert words in refused["what"], refused
+        assert refused["fix"]
+    unreadable = browser.post(ALLOWED, content=b'{"url": "https://\xe9"}', headers={"Content-Type": "application/json"})
+    assert problem(unreadable)["fix"] == "Send JSON in UTF-8, at most some hundred levels deep."
+    for url in ("http://vllm:8000/v1", "https://münchen.example", "http://my_service:8000", "http://[fd00::8]:8000"):
+        assert browser.post(ALLOWED, json={"url": url}).status_code == 201, url
+    assert resolve("a..b", 443) == resolve("a" * 64, 443) == []
 
 
 def test_a_spec_in_another_encoding_can_be_replaced(service: Service) -> None:

@@ -19,12 +19,14 @@ import pytest
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from jsonschema import validate
 from schemathesis import openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+import pairsmith.client
 from pairsmith.client import Client, ProblemError
 from pairsmith.serve.app import OPENAPI, schema_of
 from pairsmith.serve.write_client import files_of
@@ -68,6 +70,26 @@ def test_schema_is_served_and_has_unique_operation_ids(service: Service) -> None
     assert served == schema_of(service.app)
     names = [operation["operationId"] for path in served["paths"].values() for operation in path.values()]
     assert len(names) == len(set(names)) > 60
+
+
+def test_examples_of_request_bodies_are_valid(service: Service) -> None:
+    """Each example of the schema is valid under it, and the bodies that programs send have one."""
+    served = service.anonymous().get(OPENAPI).json()
+    parts = served["components"]["schemas"]
+    examples = [(name, example) for name, part in parts.items() for example in part.get("examples", ())]
+    for name, example in examples:
+        validate(example, {**served, "$ref": f"#/components/schemas/{name}"})
+    assert {name for name, _ in examples} >= {"NewProject", "SpecChange", "NewJob", "Answer", "TuningRequest"}
+    bodies = [
+        each["requestBody"]["content"]
+        for path in served["paths"].values()
+        for each in path.values()
+        if "requestBody" in each
+    ]
+    sent = {
+        body["application/json"]["schema"]["$ref"].rpartition("/")[2] for body in bodies if "application/json" in body
+    }
+    assert {name for name, _ in examples} <= sent
 
 
 @pytest.mark.timeout(1800)  # thousands of requests, on a busy machine
@@ -192,6 +214,33 @@ def test_waiting_for_a_job_survives_a_service_restart() -> None:
         with pytest.raises(ProblemError, match="answers HTTP 404") as stranger:
             client.wait(job, every_s=0)
     assert "not from pairsmith" in str(stranger.value)
+
+
+def test_events_end_with_the_last_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for events that cannot come: it used to be for ever. Jobs on a second page count, a stream that is
+    cut is opened again, and a job whose end was never published is noticed at a heartbeat."""
+    monkeypatch.setattr(pairsmith.client, "_RECONNECT_S", 0)
+    ended, going = {"id": "old", "state": "done"}, {"id": "one", "state": "running"}
+    first, second = {"items": [ended], "next": "2"}, {"items": [going], "next": None}
+    none = {"items": [ended], "next": None}
+    cut = f"data: {json.dumps({'data': going})}\n\n"
+    end = f"event: anew\ndata: {{}}\n\ndata: {json.dumps({'data': {**going, 'state': 'failed'}})}\n\ndata: never\n\n"
+    answers: list[tuple[str, Any]] = [("jobs", none)]
+    answers += [("jobs", first), ("jobs?", second), ("events", cut), ("jobs", second), ("events", end), ("jobs", none)]
+    answers += [("jobs", second), ("events", ": beat\n\ndata: never\n\n"), ("jobs", none), ("jobs", none)]
+
+    class Service(Handler):
+        def do_GET(self) -> None:
+            (path, answer), is_stream = answers.pop(0), "/events" in self.path
+            assert self.path.partition("/v1/")[2].startswith(path)
+            self.reply(answer.encode() if is_stream else json.dumps(answer).encode(), 200)
+
+    with handled(Service) as url:
+        client = Client(url)
+        assert [*client.events()] == []
+        assert [event["data"]["state"] for event in client.events()] == ["running", "failed"]
+        assert [*client.events()] == []
+    assert not answers
 
 
 @pytest.mark.parametrize("nth", [0, 1], ids=["client", "openai"])

@@ -31,7 +31,9 @@ _MOST_JOBS = 1000
 _MOST_LOG = 1_000_000
 
 
-class NewJob(RequestBody):
+class NewJob(
+    RequestBody, json_schema_extra={"examples": [{"command": "run", "options": {"no_review": True, "cap_usd": 5}}]}
+):
     command: str = Field(description=f"One of {', '.join(COMMANDS)}.", max_length=40)
     options: JobOptions = JobOptions()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pairsmith.serve.access import (
     ALL,
@@ -24,6 +24,7 @@ from pairsmith.serve.limits import SIGN_INS
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.sessions import clear_cookie, set_cookie
 from pairsmith.serve.state import state_of
+from schemas.spec.section import reject_boolean_numbers
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
 
@@ -47,8 +48,13 @@ class RequestBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_booleans(cls, raw: Any) -> Any:
+        return reject_boolean_numbers(cls, raw)
 
-class SignIn(RequestBody):
+
+class SignIn(RequestBody, json_schema_extra={"examples": [{"name": "ann", "password": "a long sentence"}]}):
     name: Name
     password: Password
 
@@ -66,16 +72,18 @@ class PasswordChange(RequestBody):
     new: Password
 
 
-class Membership(RequestBody):
+class Membership(RequestBody, json_schema_extra={"examples": [{"project": "notes", "role": "reviewer"}]}):
     project: Place = ALL
     role: Role | None = Field(description="null removes the role")
 
 
-class Invite(RequestBody):
+class Invite(RequestBody, json_schema_extra={"examples": [{"role": "editor"}]}):
     role: Role
 
 
-class NewKey(RequestBody):
+class NewKey(
+    RequestBody, json_schema_extra={"examples": [{"name": "nightly", "role": "editor", "project": "notes", "days": 30}]}
+):
     name: Name
     role: Role = Role.viewer
     project: Place = ALL

@@ -36,7 +36,7 @@ class Teacher(RequestBody):
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
 
 
-class NewProject(RequestBody):
+class NewProject(RequestBody, json_schema_extra={"examples": [{"name": "notes", "example": "release-notes"}]}):
     """A new project from an `example`, or with the initial files for a `kind` of task.
 
     `style` and `teacher` are written into its spec.
@@ -81,6 +81,9 @@ def projects(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Curs
 @router.post("/projects", name="create_project", status_code=201)
 def create_project(caller: Editor, body: NewProject, request: Request, response: Response) -> ProjectState:
     """Create a project from an example or for a kind of task."""
+    if body.example and "kind" in body.model_fields_set:
+        what, fix = "an example has a kind of its own.", "Send either example or kind."
+        raise Refusal(422, what, where="/body/kind", code="not_valid", fix=fix)
     create_project_files(request, caller, body)
     response.headers["Location"] = f"/api/v1/projects/{body.name}"
     request.state.changed = {"project": body.name}

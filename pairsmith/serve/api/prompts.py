@@ -51,7 +51,7 @@ class NewVersion(RequestBody):
     text: Annotated[str, Field(min_length=1, max_length=200_000)]
 
 
-class PreviewRequest(RequestBody):
+class PreviewRequest(RequestBody, json_schema_extra={"examples": [{"seeds": 5, "cap_usd": 0.5}]}):
     seeds: int = Field(default=5, ge=1, le=20)
     cap_usd: float | None = Field(default=None, gt=0, le=1e6)
 

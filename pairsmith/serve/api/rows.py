@@ -31,7 +31,9 @@ _RECENT = 50  # answers among which the caller's previous one is looked for
 Word = Annotated[str | None, Query(max_length=80)]
 
 
-class Answer(RequestBody):
+class Answer(
+    RequestBody, json_schema_extra={"examples": [{"decision": "reject", "reasons": ["wrong_tone"], "seconds": 12.5}]}
+):
     """A review answer. `edited` is the text of an `edit`; `seconds` is how long the reviewer looked at the row."""
 
     decision: Literal["accept", "edit", "reject", "withdrawn"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import BaseModel
 
 from pairsmith.serve import limits
@@ -75,7 +75,21 @@ def seeds(caller: Viewer, project: str, request: Request) -> SeedList:
     return SeedList(items=items)
 
 
-@router.post("/seeds", name="add_seeds", status_code=201)
+_FIELDS = ("file", "text", "name", "kind", "encoding")
+
+
+async def _known_fields(request: Request) -> None:
+    """Refuses an unknown field and a second file, which the framework would drop without a word."""
+    form = await request.form()
+    if unknown := sorted(form.keys() - {*_FIELDS}):
+        fix = f"Fields: {', '.join(_FIELDS)}."
+        raise Refusal(422, f"there is no field '{unknown[0]}'.", where=f"/body/{unknown[0]}", code="not_valid", fix=fix)
+    if len(form.getlist("file")) > 1:
+        what, fix = "only one file can be sent at a time.", "Send each with a request of its own."
+        raise Refusal(422, what, where="/body/file", code="not_valid", fix=fix)
+
+
+@router.post("/seeds", name="add_seeds", status_code=201, dependencies=[Depends(_known_fields)])
 def add_seeds(
     caller: Editor,
     project: str,
@@ -92,7 +106,11 @@ def add_seeds(
     UTF-8.
     """
     if (file is None) == (text is None):
-        raise Refusal(422, "send either a file or text.", code="not_valid")
+        what, fix = (
+            "send either a file or text.",
+            'Send the form field "file" or "text", as in `curl -F file=@seeds.csv`.',
+        )
+        raise Refusal(422, what, code="not_valid", fix=fix)
     stem = name or (file.filename if file else None) or "pasted.txt"
     if file:
         stem, content = limits.unpacked(stem, file.file.read())

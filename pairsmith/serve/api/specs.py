@@ -40,7 +40,7 @@ class SpecDocument(BaseModel):
     notices: list[str]
 
 
-class SpecChange(RequestBody):
+class SpecChange(RequestBody, json_schema_extra={"examples": [{"set": {"train.epochs": 2}}]}):
     """Either the whole file or keys to set in it, for example `"train.epochs": 2`; null removes a key."""
 
     text: Annotated[str, Field(max_length=_LONGEST)] | None = None

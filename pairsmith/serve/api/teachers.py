@@ -23,7 +23,9 @@ Url = Annotated[str, Field(min_length=1, max_length=500)]
 KeyName = Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=128)]
 
 
-class TeacherRequest(RequestBody):
+class TeacherRequest(
+    RequestBody, json_schema_extra={"examples": [{"url": "https://api.openai.com/v1", "key_env": "OPENAI_API_KEY"}]}
+):
     url: Url
     key_env: KeyName = ""
 

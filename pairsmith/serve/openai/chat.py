@@ -46,7 +46,12 @@ class ModelList(BaseModel):
     data: list[ServedModel]
 
 
-class OpenAIChat(BaseModel):
+class OpenAIChat(
+    BaseModel,
+    json_schema_extra={
+        "examples": [{"model": "ft:embedded:notes::ID", "messages": [{"role": "user", "content": "Hi"}]}]
+    },
+):
     """An OpenAI request. Fields that the local model does not support are rejected by it, not ignored."""
 
     model_config = ConfigDict(extra="allow")

@@ -79,7 +79,9 @@ class Method(BaseModel):
     supervised: Supervised = Supervised()
 
 
-class TuningRequest(BaseModel):
+class TuningRequest(
+    BaseModel, json_schema_extra={"examples": [{"model": "embedded", "training_file": "project:notes"}]}
+):
     """A fine-tuning request.
 
     `training_file` is an uploaded file, or `project:NAME` for the accepted dataset of a project. `project`, or else
