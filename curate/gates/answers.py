@@ -18,7 +18,7 @@ from curate.gates.facts import clause_ends
 from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number_forms import Number
-from curate.gates.number_words import has_number_words, names_weekday, spelt_out_values, words_to_digits
+from curate.gates.number_words import has_number_words, is_spelt_out, names_weekday, spelt_out_values, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
     groups_by_space,
@@ -30,7 +30,7 @@ from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
 from curate.gates.scripts import in_simplified
-from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, named_currencies
+from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, find_conversions, named_currencies
 from curate.gates.words import stemmer_for
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
@@ -43,6 +43,7 @@ _FIGURES = r"\d+(?:[.,]\d+)*"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+_CLOCK = re.compile(r"(?<!\d)(?:[01]?\d|2[0-3])[:h.][0-5]\d(?!\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
@@ -397,7 +398,11 @@ class _Input:
         digits = "".join(filter(str.isdigit, leaf))
         if not any(map(str.isalpha, leaf)) and len(digits) > 4:  # a telephone number grouped differently
             return self._has_number(digits)
-        if not all(self._has_number(word) for word in parts if word.isdecimal() and len(word) > 2):
+        converted = find_conversions(self._text, leaf, self._language, self._language, exact=True)[1]
+        numbers = {word for word in words(_CLOCK.sub(" ", leaf)) if word.isdecimal() and len(word) > 1}
+        if numbers and numbers <= converted:
+            return True
+        if not all(self._has_number(number, copied=True) for number in numbers - converted):
             return False
         weighty = [word for word in parts if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
         return not weighty or any(self._has_word_like(word) for word in weighty)
@@ -417,10 +422,14 @@ class _Input:
     def _in_digits(self, plain: str) -> bool:
         return re.search(rf"(?<!\d){plain}(?!\d)", self._text) is not None
 
-    def _has_number(self, plain: str) -> bool:
+    def _has_number(self, plain: str, *, copied: bool = False) -> bool:
+        """Whether the input contains a number. In a language without a table of number words a short one may be spelt
+        out in unknown ways, but rarely if it is `copied` with a unit or name from an input that writes digits."""
         whole, _, fraction = plain.partition(".")
         if not self._known and len(whole) < 4 and fraction in _SPELLABLE_FRACTIONS:
-            return True
+            is_certain = copied and any(map(str.isdigit, self._text)) and has_number_words(self._language)
+            if not is_certain or is_spelt_out(plain, fold(self._text), self._language):
+                return True
         bare = plain.lstrip("0") or "0"
         thousands = [bare[: -len(zeros)] for zeros in ("000", "000000") if bare.endswith(zeros) and bare != zeros]
         return any(Number(form, frozenset({form})) in self._numbers for form in (plain, bare, *thousands) if form)
