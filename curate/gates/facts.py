@@ -142,6 +142,9 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         changed = another_value(pair.input, pair.output, language)
         if not changed and (units := changed_unit(pair.input, pair.output, language, language, alike=True)):
             changed = "changed_unit", *units
+        if not changed and (amounts := changed_quantity(pair.input, pair.output, language)):
+            one, other = (sorted(filter(str.isdigit, amount)) for amount in amounts)
+            changed = ("changed_number", *amounts) if one == other else None  # 68 kg and 86 kg
         code, *values = changed or ("", "", "")
         stated = quote(values[0]) if values[0] else "another day"
         detail = f"the message says {stated}, the reply {quote(values[1])}"

@@ -215,8 +215,8 @@ def _add_sums(
 def sums(text: str, language: str) -> Iterator[tuple[str, float, frozenset[str]]]:
     """Yield two neighbouring quantities of one kind, the larger unit first: the kind, their sum in its base unit, and
     their numbers. `2 hours and 15 minutes` is ("duration", 8100, {"2", "15"})."""
-    folded = with_decimal_fractions(fold(text))
-    located = _located(folded, language)
+    located = _located(text, language)
+    folded = with_decimal_fractions(fold(text)) if len(located) > 1 else ""
     for (_, end, larger), (start, _, smaller) in islice(pairwise(located), _MAX_SUMS):
         if _BETWEEN.fullmatch(folded, end, start):
             for big, small in product(larger[1] & _IN_BASE_UNITS.keys(), smaller[1] & _IN_BASE_UNITS.keys()):
@@ -309,11 +309,16 @@ def quantities(text: str, language: str) -> tuple[Quantity, ...]:
 
     `2 500 g` may be 2500 g or 500 g after a 2, unless the language groups digits this way.
     """
-    return tuple(quantity for _, _, quantity in _located(with_decimal_fractions(fold(text)), language))
+    return tuple(quantity for _, _, quantity in _located(text, language))
 
 
-def _located(folded: str, language: str) -> Iterator[tuple[int, int, Quantity]]:
-    """Yield each quantity with the places where it begins and ends."""
+@lru_cache(maxsize=CACHE_SIZE)
+def _located(text: str, language: str) -> tuple[tuple[int, int, Quantity], ...]:
+    """Return each quantity with the places in the folded text where it begins and ends."""
+    return tuple(_quantities(with_decimal_fractions(fold(text)), language))
+
+
+def _quantities(folded: str, language: str) -> Iterator[tuple[int, int, Quantity]]:
     (names, behind), end = _table(language), 0
     for begun in _BEGINS.finditer(folded):  # a match can only start here, so most characters are skipped quickly
         if begun.start() < end or not (match := behind.match(folded, begun.start())):

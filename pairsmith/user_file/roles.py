@@ -186,7 +186,8 @@ def _is_alike(one: Column, other: Column) -> bool:
         return False
     here, there = ([_roots(text) for text in column] for column in zip(*rows, strict=True))
     own, next_one = (
-        sum(len(a & b) / (min(len(a), len(b)) or 1) for a, b in zip(here, of)) for of in (there, there[1:])
+        sum(len(a & b) / (min(len(a), len(b)) or 1) for a, b in zip(here, of, strict=False))
+        for of in (there, there[1:])
     )
     return own > _OWN * len(rows) and own > _APART * next_one
 
