@@ -18,7 +18,6 @@ VERSIONS = {
     **dict.fromkeys(("cut", "facts"), 21),
     **dict.fromkeys(("invented", "lost_content", "values"), 23),
     "limits": 23,
-    "translated": 26,
-    "swapped": 27,
+    **dict.fromkeys(("swapped", "translated"), 27),
     "preamble": 30,
 }

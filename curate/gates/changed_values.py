@@ -96,7 +96,7 @@ def _is_slip(one: str, other: str, *, has_cents: bool) -> bool:
     return len(places) == 2 and is_near and one[first] + one[last] == other[last] + other[first]
 
 
-_ONE_NUMBER = re.compile(r"(?<![\d.,:/+])(?<!(?<![a-z])-)\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
+_ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
 _CENTS = re.compile(r"[.,]\d\d?\Z")
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3])\.[0-5]\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
