@@ -91,12 +91,13 @@ def values(
     """The texts and numbers in a JSON output are not invented. Score: the share of them that are in the input.
 
     A number must be in the input in some spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000; or it is
-    converted to the unit beside it, or the count of a single thing, 1. In a language whose table has no number words,
-    only numbers of four or more digits count, and of two within a text. Of a date, the day and the year must be there (`years` are those that the style gives for texts without one), of a time the hour. A text may be
+    converted to the unit beside it, or the count of a single thing, 1. In a language whose table has no number
+    words, only numbers of four or more digits count, and of two within a text. Of a date, the day and the year must
+    be there (`years` are those that the style gives for texts without one), of a time the hour. A text may be
     paraphrased: it is invented if none of its words is there (ignoring case and endings) or a number of two or more
-    digits in it is not. Exempt are true, false and null, texts of up to three letters (PLN, °C), and values that the
-    schema takes from a list (`enum`, `const`), which may be inferred. In addition, a list must not repeat an item over
-    and over, and a currency code must be one that the input names, if it names any.
+    digits in it is not. Exempt are true, false and null, texts of up to three letters (PLN, °C), and values that
+    the schema takes from a list (`enum`, `const`), which may be inferred. In addition, a list must not repeat an
+    item over and over, and a currency code must be one that the input names, if it names any.
     Not covered: a value of the input under the wrong key, and a text of which half is invented. A schema with fields
     that are not in the input (a summary in another language) should switch the gate off.
     """
