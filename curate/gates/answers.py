@@ -49,11 +49,8 @@ _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language ca
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
 _OF_TERMS = ("day", "week", "month")  # units of a term, by which a date may be computed
 _MIN_CHECKED = 5  # the least number that is rarely inferred from a text without numbers
-# Minutes expressed by the half hour before the next hour: fünf vor halb zehn.
-_MINUTES_AROUND_HALF = 20, 25, 30, 35, 40
+_MINUTES_AROUND_HALF = 20, 25, 30, 35, 40  # expressed by the half hour before the next hour: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-
-
 _midday_or_midnight = word_pattern(r"(?<!\w){noon|midnight}(?!\w)")
 
 
@@ -400,12 +397,11 @@ class _Input:
             return self._has_number(digits)
         converted = find_conversions(self._text, leaf, self._language, self._language, exact=True)[1]
         numbers = {word for word in words(_CLOCK.sub(" ", leaf)) if word.isdecimal() and len(word) > 1}
-        if numbers and numbers <= converted:
-            return True
         if not all(self._has_number(number, copied=True) for number in numbers - converted):
             return False
         weighty = [word for word in parts if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
-        return not weighty or any(self._has_word_like(word) for word in weighty)
+        is_converted = bool(numbers) and numbers <= converted
+        return not weighty or is_converted or any(self._has_word_like(word) for word in weighty)
 
     def _has_word_like(self, word: str) -> bool:
         """Whether a word of the input begins like this one.
@@ -423,8 +419,7 @@ class _Input:
         return re.search(rf"(?<!\d){plain}(?!\d)", self._text) is not None
 
     def _has_number(self, plain: str, *, copied: bool = False) -> bool:
-        """Whether the input contains a number. In a language without a table of number words a short one may be spelt
-        out in unknown ways, but rarely if it is `copied` with a unit or name from an input that writes digits."""
+        """Whether the input contains a number, in unknown words too, unless it is `copied` with words beside it."""
         whole, _, fraction = plain.partition(".")
         if not self._known and len(whole) < 4 and fraction in _SPELLABLE_FRACTIONS:
             is_certain = copied and any(map(str.isdigit, self._text)) and has_number_words(self._language)
