@@ -207,7 +207,7 @@ def _add_sums(
     """Add the numbers of the quantities of one text that are sums in the other, and those of the sums there."""
     for kind, total, parts in other[0]:
         for quantity in one[0]:
-            if any(k == kind and isclose(amount, total, rel_tol=_EXACT[0]) for k, amount in in_base_units(quantity)):
+            if any(k == kind and isclose(amount, total, rel_tol=1e-6) for k, amount in in_base_units(quantity)):
                 one[1].update(quantity[0])
                 other[1].update(parts)
 
@@ -223,7 +223,9 @@ def sums(text: str, language: str) -> Iterator[tuple[str, float, frozenset[str]]
                 kind, sizes = big.partition("-")[0], (_IN_BASE_UNITS[big], _IN_BASE_UNITS[small])
                 if small.partition("-")[0] == kind and sizes[0] > sizes[1]:
                     for numbers in product(larger[0], smaller[0]):
-                        yield kind, sum(map(mul, map(float, numbers), sizes)), frozenset(numbers)
+                        amounts = tuple(map(mul, map(float, numbers), sizes))
+                        if 0 < amounts[1] < sizes[0]:
+                            yield kind, sum(amounts), frozenset(numbers)
 
 
 _MAX_SUMS, _BETWEEN = (
