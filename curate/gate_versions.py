@@ -16,8 +16,8 @@ VERSIONS = {
     "instructed": 17,
     "placeholder": 20,
     **dict.fromkeys(("cut", "facts"), 21),
-    **dict.fromkeys(("invented", "lost_content", "values"), 22),
+    **dict.fromkeys(("invented", "lost_content", "values"), 23),
     "limits": 23,
-    **dict.fromkeys(("swapped", "translated"), 26),
-    "preamble": 29,
+    **dict.fromkeys(("swapped", "translated"), 27),
+    "preamble": 30,
 }

@@ -18,7 +18,7 @@ from curate.gates.facts import clause_ends
 from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number_forms import Number
-from curate.gates.number_words import has_number_words, names_weekday, spelt_out_values, words_to_digits
+from curate.gates.number_words import has_number_words, is_spelt_out, names_weekday, spelt_out_values, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
     groups_by_space,
@@ -30,7 +30,7 @@ from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
 from curate.gates.scripts import in_simplified
-from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, named_currencies
+from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, find_conversions, named_currencies
 from curate.gates.words import stemmer_for
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
@@ -43,16 +43,14 @@ _FIGURES = r"\d+(?:[.,]\d+)*"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+_CLOCK = re.compile(r"(?<!\d)(?:[01]?\d|2[0-3])[:h.][0-5]\d(?!\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
 _OF_TERMS = ("day", "week", "month")  # units of a term, by which a date may be computed
 _MIN_CHECKED = 5  # the least number that is rarely inferred from a text without numbers
-# Minutes expressed by the half hour before the next hour: fünf vor halb zehn.
-_MINUTES_AROUND_HALF = 20, 25, 30, 35, 40
+_MINUTES_AROUND_HALF = 20, 25, 30, 35, 40  # expressed by the half hour before the next hour: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-
-
 _midday_or_midnight = word_pattern(r"(?<!\w){noon|midnight}(?!\w)")
 
 
@@ -90,13 +88,13 @@ def values(
     """The texts and numbers in a JSON output are not invented. Score: the share of them that are in the input.
 
     A number must be in the input in some spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000; or it is
-    converted to the unit beside it, or the count of a single thing, 1. In a language
-    whose number words are not known, this applies only to numbers of four or more digits. Of a date, the day and the
-    year must be there (`years` are those that the style gives for texts without one), of a time the hour. A text may be
-    paraphrased: it is invented if none of its words is there (ignoring case and endings) or a number of three or more
-    digits in it is not. Exempt are true, false and null, texts of up to three letters (PLN, °C), and values that the
-    schema takes from a list (`enum`, `const`), which may be inferred. In addition, a list must not repeat an item over
-    and over, and a currency code must be one that the input names, if it names any.
+    converted to the unit beside it, or the count of a single thing, 1. In a language whose table has no number
+    words, only numbers of four or more digits count, and of two within a text. Of a date, the day and the year must
+    be there (`years` are those that the style gives for texts without one), of a time the hour. A text may be
+    paraphrased: it is invented if none of its words is there (ignoring case and endings) or a number of two or more
+    digits in it is not. Exempt are true, false and null, texts of up to three letters (PLN, °C), and values that
+    the schema takes from a list (`enum`, `const`), which may be inferred. In addition, a list must not repeat an
+    item over and over, and a currency code must be one that the input names, if it names any.
     Not covered: a value of the input under the wrong key, and a text of which half is invented. A schema with fields
     that are not in the input (a summary in another language) should switch the gate off.
     """
@@ -397,10 +395,13 @@ class _Input:
         digits = "".join(filter(str.isdigit, leaf))
         if not any(map(str.isalpha, leaf)) and len(digits) > 4:  # a telephone number grouped differently
             return self._has_number(digits)
-        if not all(self._has_number(word) for word in parts if word.isdecimal() and len(word) > 2):
+        converted = find_conversions(self._text, leaf, self._language, self._language, exact=True)[1]
+        numbers = {word for word in words(_CLOCK.sub(" ", leaf)) if word.isdecimal() and len(word) > 1}
+        if not all(self._has_number(number, copied=True) for number in numbers - converted):
             return False
         weighty = [word for word in parts if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
-        return not weighty or any(self._has_word_like(word) for word in weighty)
+        is_converted = bool(numbers) and numbers <= converted
+        return not weighty or is_converted or any(self._has_word_like(word) for word in weighty)
 
     def _has_word_like(self, word: str) -> bool:
         """Whether a word of the input begins like this one.
@@ -417,10 +418,13 @@ class _Input:
     def _in_digits(self, plain: str) -> bool:
         return re.search(rf"(?<!\d){plain}(?!\d)", self._text) is not None
 
-    def _has_number(self, plain: str) -> bool:
+    def _has_number(self, plain: str, *, copied: bool = False) -> bool:
+        """Whether the input contains a number, in unknown words too, unless it is `copied` with words beside it."""
         whole, _, fraction = plain.partition(".")
         if not self._known and len(whole) < 4 and fraction in _SPELLABLE_FRACTIONS:
-            return True
+            is_certain = copied and any(map(str.isdigit, self._text)) and has_number_words(self._language)
+            if not is_certain or is_spelt_out(plain, fold(self._text), self._language):
+                return True
         bare = plain.lstrip("0") or "0"
         thousands = [bare[: -len(zeros)] for zeros in ("000", "000000") if bare.endswith(zeros) and bare != zeros]
         return any(Number(form, frozenset({form})) in self._numbers for form in (plain, bare, *thousands) if form)

@@ -54,8 +54,8 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
 
 
 def _mistyped_number(before: str, stated_in: str, after: str) -> tuple[str, str] | None:
-    """Return a number that a reply lost and the one it has instead, which differs in one digit or has two digits in a
-    row exchanged; or None.
+    """Return a number that a reply lost and the one it has instead, which differs in one digit or has two digits
+    exchanged, in a row if it is short; or None.
 
     It must have three digits, or five if it is only in a question, whose answer may name another one: `is room 204
     free?` Years, times and the parts of a longer number do not count, nor does a number that a third one leads to, nor
@@ -92,7 +92,8 @@ def _is_slip(one: str, other: str, *, has_cents: bool) -> bool:
     if first == last:
         is_round = first < len(one) - 1 and not one[first + 1 :].strip("0")
         return has_cents or (len(one) > _MIN_STATED and not is_round)
-    return len(places) == 2 == last - first + 1 and one[first] + one[last] == other[last] + other[first]
+    is_near = last - first == 1 or len(one) >= _MIN_ASKED  # 20551 and 20155
+    return len(places) == 2 and is_near and one[first] + one[last] == other[last] + other[first]
 
 
 _ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")

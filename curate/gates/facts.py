@@ -19,7 +19,13 @@ from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_forms import Number
-from curate.gates.number_words import invented_weekday, month_name_dates, single_word_numbers, words_to_digits
+from curate.gates.number_words import (
+    invented_weekday,
+    is_spelt_out,
+    month_name_dates,
+    single_word_numbers,
+    words_to_digits,
+)
 from curate.gates.numbers import digit_numbers, join_digit_groups, number_mentions, spelt_out_numbers
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import find_all, lexicon, says, words_of
@@ -85,7 +91,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no invented number")
-    given = number_mentions(pair.input, input_lang)
+    given, before = number_mentions(pair.input, input_lang), fold(pair.input)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -94,10 +100,12 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     accounted_for = {"0", "1", *find_conversions(pair.input, pair.output, language, input_lang)[1]}
 
     def of_its_own(text: str) -> str:
-        new = (n for n in digit_numbers(_without_camera_settings(text)) if n.forms.isdisjoint(accounted_for))
-        return next((number.text for number in new if number not in given and not given.has_rounded(number)), "")
+        new = [n for n in digit_numbers(_without_camera_settings(text)) if n.forms.isdisjoint(accounted_for)]
+        new = [number for number in new if number not in given and not given.has_rounded(number)]
+        return next((n.text for n in new if not any(is_spelt_out(form, before, input_lang) for form in n.forms)), "")
 
-    if (made_up := of_its_own(text)) and of_its_own(join_digit_groups(text)):  # 145 000 is the 145000 of the input
+    if (made_up := of_its_own(text)) and (whole := of_its_own(join_digit_groups(text))):  # 145 000 may be 145000
+        made_up = whole if whole.startswith(made_up) else made_up
         return rejected("invented_number", f"the input does not say {quote(made_up)}")
     for date, day, month in month_name_dates(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
@@ -134,6 +142,9 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         changed = another_value(pair.input, pair.output, language)
         if not changed and (units := changed_unit(pair.input, pair.output, language, language, alike=True)):
             changed = "changed_unit", *units
+        if not changed and (amounts := changed_quantity(pair.input, pair.output, language)):
+            one, other = (sorted(filter(str.isdigit, amount)) for amount in amounts)
+            changed = ("changed_number", *amounts) if one == other else None  # 68 kg and 86 kg
         code, *values = changed or ("", "", "")
         stated = quote(values[0]) if values[0] else "another day"
         detail = f"the message says {stated}, the reply {quote(values[1])}"

@@ -309,7 +309,8 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
     except (UnknownLocaleError, ValueError):
         return {}, None
     inflected = (word.split("=") for word in sections("any")["weekdays"].get(language, "").split())
-    named |= {fold(word): int(day) for word, day in inflected}  # cases that the CLDR does not list; Monday is 0
+    # Cases and digits that the CLDR does not list; Monday is 0.
+    named |= {fold(word).replace("_", " "): int(day) for word, day in inflected}
     known = lexicon(language)
     ends = "" if language in _UNSPACED else r"s?(?!\w)"
     return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")

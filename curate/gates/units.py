@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
-from itertools import product
+from itertools import islice, pairwise, product
+from math import isclose
+from operator import mul
 
 from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_forms import with_decimal_fractions
@@ -66,7 +68,7 @@ def changed_unit(
     there = quantities(after, language)
     for forms, unit, written in there:
         same = [one for form in sorted(forms) for one in of_form.get(form, ())]
-        if not same or not all(other.isdisjoint(unit) for other, _ in same):
+        if not same or not all(other.isdisjoint(unit) for other, _ in same) or _in_an_hour(unit, same, after, language):
             continue
         kept = any(forms & numbers and not units.isdisjoint(other) for numbers, units, _ in there for other, _ in same)
         if kept and _times(forms, before) > sum(not forms.isdisjoint(numbers) for numbers, _, _ in given):
@@ -75,6 +77,13 @@ def changed_unit(
         if not only_alike or _kinds(unit) & _kinds(*(other for other, _ in same)):
             return same[0][1], written
     return None
+
+
+def _in_an_hour(unit: frozenset[str], same: Iterable[tuple[frozenset[str], str]], after: str, language: str) -> bool:
+    """Whether a speed became a distance, and the text names the hour: 18 km/h as 18 km every hour."""
+    hours = (name for name, time in duration_names(language).items() if time == "hour" and len(name) > 1)
+    speeds = any(name.startswith("speed-") for units, _ in same for name in units)
+    return speeds and "length" in _kinds(unit) and any(name in after for name in hours)
 
 
 def _times(forms: frozenset[str], text: str) -> int:
@@ -134,7 +143,11 @@ def changed_quantity(
         )
         other = numbered[min(there)] if len(there) == 1 else None
         if other and other[0].isdisjoint(forms) and (input_language == language or not _half_apart(forms, other[0])):
-            return written, other[2]
+            added = set[str](), set[str]()
+            _add_sums((given, added[0]), (sums(after, language), added[1]))
+            _add_sums((numbered, added[1]), (sums(before, input_language), added[0]))
+            if forms.isdisjoint(added[0]) or other[0].isdisjoint(added[1]):  # 135 minutes are 2 hours and 15 minutes
+                return written, other[2]
     return None
 
 
@@ -151,9 +164,12 @@ def find_conversions(
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return the forms of the numbers of `before` that `after` gives in another unit, and the forms of the results.
 
-    The units are of the same kind: 3 miles are 5 km, and if it should be `exact`, 4.8 or 4.83 km.
+    The units are of the same kind: 3 miles are 5 km, and if it should be `exact`, 4.8 or 4.83 km. 135 minutes are 2
+    hours and 15 minutes.
     """
-    before, after = words_to_digits(before, input_language), words_to_digits(after, language)
+    before, after = (
+        _LONE_METRES.sub(r"\1 metres", words_to_digits(*side)) for side in ((before, input_language), (after, language))
+    )
     if not _DIGIT.search(after) or not _DIGIT.search(before):
         return frozenset(), frozenset()
     here = quantities(before, input_language)
@@ -180,7 +196,43 @@ def find_conversions(
             for _, at in amounts_of[key][max(first, reached) : end]:
                 stating |= there[at][0]
             reached = max(reached, end)
+    _add_sums((here, kept), (sums(after, language), stating))
+    _add_sums((there, stating), (sums(before, input_language), kept))
     return frozenset(kept), frozenset(stating)
+
+
+def _add_sums(
+    one: tuple[Iterable[Quantity], set[str]], other: tuple[Iterable[tuple[str, float, frozenset[str]]], set[str]]
+) -> None:
+    """Add the numbers of the quantities of one text that are sums in the other, and those of the sums there."""
+    for kind, total, parts in other[0]:
+        for quantity in one[0]:
+            if any(k == kind and isclose(amount, total, rel_tol=1e-6) for k, amount in in_base_units(quantity)):
+                one[1].update(quantity[0])
+                other[1].update(parts)
+
+
+def sums(text: str, language: str) -> Iterator[tuple[str, float, frozenset[str]]]:
+    """Yield two neighbouring quantities of one kind, the larger unit first: the kind, their sum in its base unit, and
+    their numbers. `2 hours and 15 minutes` is ("duration", 8100, {"2", "15"})."""
+    located = _located(text, language)
+    folded = with_decimal_fractions(fold(text)) if len(located) > 1 else ""
+    for (_, end, larger), (start, _, smaller) in islice(pairwise(located), _MAX_SUMS):
+        if _BETWEEN.fullmatch(folded, end, start):
+            for big, small in product(larger[1] & _IN_BASE_UNITS.keys(), smaller[1] & _IN_BASE_UNITS.keys()):
+                kind, sizes = big.partition("-")[0], (_IN_BASE_UNITS[big], _IN_BASE_UNITS[small])
+                if small.partition("-")[0] == kind and sizes[0] > sizes[1]:
+                    for numbers in product(larger[0], smaller[0]):
+                        amounts = tuple(map(mul, map(float, numbers), sizes))
+                        if 0 < amounts[1] < sizes[0]:
+                            yield kind, sum(amounts), frozenset(numbers)
+
+
+_MAX_SUMS, _BETWEEN = (
+    100,
+    re.compile(r"[ ,]{0,2}(?:[^\W\d_]{1,3} )?"),
+)  # an `and` of any language between two quantities
+_LONE_METRES = re.compile(r"(\d(?<![\d.,]\d)\d*(?:[.,]\d+)?) ?m(?![\w\u00b2\u00b3/'\u2019])")
 
 
 def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> tuple[int, int]:
@@ -259,10 +311,16 @@ def quantities(text: str, language: str) -> tuple[Quantity, ...]:
 
     `2 500 g` may be 2500 g or 500 g after a 2, unless the language groups digits this way.
     """
+    return tuple(quantity for _, _, quantity in _located(text, language))
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _located(text: str, language: str) -> tuple[tuple[int, int, Quantity], ...]:
+    """Return each quantity with the places in the folded text where it begins and ends."""
     return tuple(_quantities(with_decimal_fractions(fold(text)), language))
 
 
-def _quantities(folded: str, language: str) -> Iterator[Quantity]:
+def _quantities(folded: str, language: str) -> Iterator[tuple[int, int, Quantity]]:
     (names, behind), end = _table(language), 0
     for begun in _BEGINS.finditer(folded):  # a match can only start here, so most characters are skipped quickly
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
@@ -275,7 +333,7 @@ def _quantities(folded: str, language: str) -> Iterator[Quantity]:
             if whole != number:
                 (grouped,) = _forms(re.sub(r"[^\d.,]", "", whole))
                 forms = grouped if "'" in whole or groups_by_space(language) else forms | grouped
-            yield forms, unit, match[0].strip().replace(number, whole, 1)
+            yield match.start(), end, (forms, unit, match[0].strip().replace(number, whole, 1))
 
 
 def _grouped(folded: str, match: re.Match[str]) -> str:

@@ -47,6 +47,7 @@ from synth.sources.turns import parse_role
 
 _TRANSLATION = "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"
 _LISTED = 8  # paths and columns that are listed by name
+_MOST = 0.7  # share of the words of an object, with its keys, that its only text has
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
 
 
@@ -109,9 +110,15 @@ def _with_texts_inside(columns: Sequence[Column], wanted: str) -> tuple[Sequence
     inside = find_output(inner, inner_texts, wanted)[0]
     is_alone = len(inner_texts) == 1 and all(c is inner_texts[0] or c.is_bare or c.reference for c in inner)
     is_clear = not inside.called(MODEL) if inside else is_alone and not names_in(columns)
-    if is_clear and all(len(inner_columns(record)) == 1 for record in texts):
+    if is_clear and all(map(_is_one_text, texts)):
         return [*(column for column in columns if column not in texts), *inner], inner_texts
     return columns, texts
+
+
+def _is_one_text(record: Column) -> bool:
+    """Whether objects contain a text and little else, such as who wrote it."""
+    inner = inner_columns(record)
+    return len(inner) == 1 or [c.words >= _MOST * record.words for c in inner if c.is_text] == [True]
 
 
 def _languages(
@@ -281,7 +288,9 @@ def _path_hint(columns: Sequence[Column]) -> str:
     paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _LISTED))
     if not paths:
         return ""
-    return f' Name a text inside an object by its path, columns = {{ text = "{paths[0]}" }}. Paths: {", ".join(paths)}.'
+    inner = [one for column in columns if column.nested for one in inner_columns(column)]
+    longest = max(inner, key=lambda column: column.words).header if inner else paths[0]
+    return f' Name a text inside an object by its path, columns = {{ text = "{longest}" }}. Paths: {", ".join(paths)}.'
 
 
 def _paths_in(column: Column) -> Iterator[str]:

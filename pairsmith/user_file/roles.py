@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from curate.words import plain
+from curate.words import plain, words
 from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
 from pairsmith.user_file.header_words import (
     AID,
@@ -170,7 +170,34 @@ def _unnamed_output(
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
+    is_open = best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and not _has_attribute(texts)
+    if is_open and not any(column.called(beside) for column in texts) and _is_alike(*texts):
+        documents = [column for column in texts if column.called(DOCUMENT)]
+        best = documents[0] if len(documents) == 1 else texts[1]
+        reason = f"it uses the words of '{texts[best is texts[0]].header}'; swap the two if it is the input"
     return best, reason
+
+
+def _is_alike(one: Column, other: Column) -> bool:
+    """Whether one of two texts was written from the other: each shares its words with the text of its own row, and few
+    with that of the next."""
+    rows = [texts for texts in zip(one.texts, other.texts, strict=True) if all(texts)][:_COMPARED]
+    if len(rows) < _FEW:
+        return False
+    here, there = ([_roots(text) for text in column] for column in zip(*rows, strict=True))
+    own, next_one = (
+        sum(len(a & b) / (min(len(a), len(b)) or 1) for a, b in zip(here, of, strict=False))
+        for of in (there, there[1:])
+    )
+    return own > _OWN * len(rows) and own > _APART * next_one
+
+
+def _roots(text: str) -> set[str]:
+    return {word[:_ROOT] for word in words(text) if len(word) >= _ROOT or word.isdigit()}
+
+
+_COMPARED, _FEW, _ROOT = 300, 10, 4  # rows compared, and needed; letters of a word
+_OWN, _APART = 0.25, 3.0  # share of words that a text has in common with its own row, and how often that of the next
 
 
 def _has_attribute(texts: Sequence[Column]) -> bool:

@@ -66,6 +66,8 @@ def reason_code(input: str, record: dict[str, Any], language: str = "en") -> str
         ("Juice 33cl", {"volume_ml": 330}, "en"),
         ("Meeting of 90 minutes", {"lasts": {"value": 1.5, "unit": "hours"}}, "en"),
         ("Spaghetti n.5 500g x 12", {"weight": {"value": 500, "unit": "g"}, "pack": 12}, "en"),
+        ("Kaucja 100 zł za dwadzieścia pięć sztuk, 3 tygodnie", {"vendor": "25 sztuk", "term": "21 dni"}, "pl"),
+        ("Hauptstraße einhundertzwanzig, 2. Stock, halb acht", {"vendor": "Hauptstraße 120, um 19:30 Uhr"}, "de"),
     ],
 )
 def test_values_from_the_input_pass(input: str, record: dict[str, Any], language: str) -> None:
@@ -87,11 +89,15 @@ def test_values_from_the_input_pass(input: str, record: dict[str, Any], language
         ("Drill, 2.1kW", {"power": {"value": 210, "unit": "W"}}, "“210” at $.power.value"),
         ("Flour 500 g", {"weight": {"value": 500, "unit": "kg"}}, "says “500 g”, the record “500 kg”"),
         ("Beer, 24 x 33cl", {"volume_cl": 33, "pack": 1}, "“1” at $.pack"),
+        ("Xarelto 20 mg wieczorem", {"dawka": "15 mg"}, "“15 mg” at $.dawka"),
+        ("25 kg картошки", {"вес": "35 кг"}, "“35 кг” at $.вес"),
     ],
 )
 def test_value_missing_in_the_input_is_reported_with_its_place(input: str, record: dict[str, Any], at: str) -> None:
-    """Invented texts and numbers are rejected at any depth; parts of words and numbers do not match."""
-    judgement = values(pair(input, json.dumps(record)), INVOICE)
+    """Invented texts and numbers are rejected at any depth; parts of words and numbers do not match. A number within a
+    text may be spelt out, in any language, but not be another one."""
+    language = {"dawka": "pl", "вес": "ru"}.get(next(iter(record)), "en")
+    judgement = values(pair(input, json.dumps(record)), INVOICE, language)
     assert judgement.reason.code == "value"
     assert at in judgement.reason.detail
 

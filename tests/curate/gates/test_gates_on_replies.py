@@ -32,6 +32,9 @@ def reply(input: str, output: str, language: str = "en") -> Judgement:
         ("es", "Pagué 49,90 euros por la lámpara.", "Te devolveremos 59,90 euros.", "changed_number"),
         ("vi", "Mình trả 490.000 đồng rồi.", "Bạn sẽ nhận lại 940.000 đồng.", "changed_number"),
         ("hi", "मैंने ₹1,250 दिए।", "आपको ₹1,520 वापस मिलेंगे।", "changed_number"),
+        ("vi", "NM20551, mua chỗ khác rồi", "Dạ em đã huỷ đơn NM20155 ạ.", "changed_number"),
+        ("en", "68 kg", "For 86 kg I would take the firm one.", "changed_number"),
+        ("vi", "Sáng thứ 7", "Dạ em hẹn sáng chủ nhật ạ.", "changed_date"),
         ("en", "Call me on 0171 555 1234.", "We will call you on 0171 555 1243.", "changed_number"),
     ],
 )

@@ -229,11 +229,11 @@ def test_conversions_are_those_of_a_comparison_of_each_with_each() -> None:
     """The spans of sorted amounts give what comparing every number with every other one gave."""
     from itertools import count
 
-    draw, units = count(7), ["km", "miles", "kg", "pounds", "°C", "°F", "m", "feet", "hours", "minutes"]
+    draw, units = count(7), ["km", "miles", "kg", "pounds", "°C", "°F", "metres", "feet", "hours", "minutes"]
 
     def text(length: int) -> str:
         numbers = ((next(draw) * 7919) % 1009 for _ in range(length))
-        return ", ".join(f"{1 + number % 60} {units[number % len(units)]}" for number in numbers)
+        return "; ".join(f"{1 + number % 60} {units[number % len(units)]}" for number in numbers)
 
     def near(one: tuple[str, float], other: tuple[str, float]) -> bool:
         return one[0] == other[0] and abs(one[1] - other[1]) <= _margin(*one)

@@ -100,6 +100,10 @@ def test_a_translation_may_convert_units() -> None:
     assert of(translated, baked[0], "Grädda i 275 °C i en halvtimme.", language="en", to="sv").keep is False
     assert find_conversions("3 miles", "5 km", "en", "en") == ({"3"}, {"5"})
     assert find_conversions("3 miles", "8 km", "en", "en") == (frozenset(), frozenset())
+    assert find_conversions("a pool of 25 m.", "2500 cm", "en", "en") == ({"25"}, {"2500"})
+    assert find_conversions("135 minutes", "2 hours and 15 minutes", "en", "en") == ({"135"}, {"2", "15"})
+    assert find_conversions("1 Stunde 30 Minuten", "90 Minuten", "de", "de") == ({"1", "30"}, {"90"})
+    assert find_conversions("135 minutes", "2 hours and 35 minutes", "en", "en") == (frozenset(), frozenset())
     assert clock_forms({"2"}, "klockan två", "sv") == {"14"}
     assert clock_forms({"9" * 5_000}, "a quarter to ten", "en") == set(), "a loop of digits, too long for Python's int"
     assert is_rounded("1214", "1200")

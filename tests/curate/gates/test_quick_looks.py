@@ -62,9 +62,9 @@ def test_rounded_number_lookup_equals_comparing_all(numbers: list[str], number: 
     assert text.has_rounded(Number(number, frozenset((number,)))) == each
 
 
-UNITS = ("km", "miles", "m", "feet", "kg", "pounds", "g", "hours", "minutes", "°f", "°c", "litres", "cups")
+UNITS = ("km", "miles", "metres", "feet", "kg", "pounds", "g", "hours", "minutes", "°f", "°c", "litres", "cups")
 AMOUNTS = st.lists(st.tuples(st.integers(0, 120), st.sampled_from(UNITS)), max_size=6).map(
-    lambda amounts: ", ".join(f"{number} {unit}" for number, unit in amounts)
+    lambda amounts: "; ".join(f"{number} {unit}" for number, unit in amounts)
 )
 
 

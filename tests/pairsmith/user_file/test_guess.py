@@ -565,6 +565,34 @@ def test_the_only_other_text_beside_a_question_is_the_output(tmp_path: Path) -> 
     assert (guessed_settings(tmp_path, "b.csv", f"sql,question\n{swapped}")["output"]) == "sql"
 
 
+def test_of_two_texts_in_the_same_words_the_second_is_the_output(tmp_path: Path) -> None:
+    """Without known names, a text and what shares its words row by row are an input and its output; two remarks on
+    different things are not."""
+    things = (
+        "kettle",
+        "blanket",
+        "bicycle",
+        "camera",
+        "lamp",
+        "tent",
+        "backpack",
+        "scarf",
+        "toaster",
+        "jacket",
+        "chair",
+    )
+    rows = [
+        (f"{thing}; {n + 3} kg; steel", f"This {thing} made of steel weighs {n + 3} kg.")
+        for n, thing in enumerate(things)
+    ]
+    lines = "".join(f'"{one}","{other}"\n' for one, other in rows)
+    settings = guessed_settings(tmp_path, "a.csv", f"specs,copy\n{lines}")
+    assert (settings["kind"], settings["input"], settings["output"]) == ("pair", "specs", "copy")
+    assert "uses the words of 'specs'; swap the two if it is the input" in settings["why"]
+    lines = "".join(f'"{one}","{other}"\n' for (one, _), (_, other) in zip(rows, rows[1:] + rows[:1], strict=True))
+    assert guessed_settings(tmp_path, "b.csv", f"specs,copy\n{lines}")["kind"] == "input"
+
+
 def test_numbers_and_empty_columns_beside_two_texts_say_nothing(tmp_path: Path) -> None:
     """Beside a text and its version there may be a number of the row and empty remarks."""
     rows = "".join(f"{n};Zawiadamia się o przerwie w dostawie nr {n};Nie będzie prądu nr {n};\n" for n in range(9))
@@ -604,6 +632,15 @@ def test_texts_inside_objects_can_be_inputs(tmp_path: Path) -> None:
     read = guessed_settings(tmp_path, "a.jsonl", rows)
     assert (read["kind"], read["template"]) == ("pair", "{{ ticket_subject }}\n\n{{ ticket_body }}")
     assert (read["ticket_body"], read["output"]) == ("ticket.body", "reply")
+    nested = [
+        {
+            "ticket": {"body": f"It jams on page {n} again."},
+            "reply": {"text": f"Please open the rear door and lift the lid {n}.", "by": {"name": "Lan"}},
+        }
+        for n in range(8)
+    ]
+    read = guessed_settings(tmp_path, "b.jsonl", "".join(json.dumps(one) + "\n" for one in nested))
+    assert (read["input"], read["output"]) == ("ticket.body", "reply.text")
 
 
 def test_a_file_in_another_encoding_is_read_with_the_option(tmp_path: Path) -> None:
