@@ -228,10 +228,8 @@ def sums(text: str, language: str) -> Iterator[tuple[str, float, frozenset[str]]
                             yield kind, sum(amounts), frozenset(numbers)
 
 
-_MAX_SUMS, _BETWEEN = (
-    100,
-    re.compile(r"[ ,]{0,2}(?:[^\W\d_]{1,3} )?"),
-)  # an `and` of any language between two quantities
+_MAX_SUMS = 100
+_BETWEEN = re.compile(r"[ ,]{0,2}(?:[^\W\d_]{1,3} )?")  # `and` of any language
 _LONE_METRES = re.compile(r"(\d(?<![\d.,]\d)\d*(?:[.,]\d+)?) ?m(?![\w\u00b2\u00b3/'\u2019])")
 
 
