@@ -25,6 +25,7 @@ PATTERNS = {
     r"^[a-z0-9][a-z0-9_-]{0,62}$": "at most 63 lowercase letters, digits, hyphens and underscores, as in my-prompt",
     r"^([A-Za-z_][A-Za-z0-9_]*)?$": "the name of an environment variable, as in OPENAI_API_KEY",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable, as in OPENAI_API_KEY",
+    r"^v[1-9][0-9]{0,5}$": "a version, as in v3",
     r"^https?://": "an address that begins with http:// or https://",
     r"^[\w.]+:\w+$": "module:function, as in checks:is_polite",
 }

@@ -31,6 +31,8 @@ from pairsmith.client import Client, ProblemError
 from pairsmith.serve.app import OPENAPI, schema_of
 from pairsmith.serve.write_client import files_of
 from schemas.errors import PairsmithError
+from schemas.spec.expected import PATTERNS
+from tests.schemas.test_spec_file import patterns, patterns_of_the_spec
 from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
 from tests.servers import Handler, handled
 
@@ -70,6 +72,11 @@ def test_schema_is_served_and_has_unique_operation_ids(service: Service) -> None
     assert served == schema_of(service.app)
     names = [operation["operationId"] for path in served["paths"].values() for operation in path.values()]
     assert len(names) == len(set(names)) > 60
+
+
+def test_every_pattern_has_a_description(service: Service) -> None:
+    """No caller is shown a regular expression, and no description is left of one that is gone."""
+    assert patterns(schema_of(service.app)) | patterns_of_the_spec() == PATTERNS.keys()
 
 
 def test_examples_of_request_bodies_are_valid(service: Service) -> None:
