@@ -18,9 +18,7 @@ def main() -> int:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = _start()
-        if code != _INTERRUPTED:
-            # Waits for threads of a user's functions; Ctrl-C ends that.
-            threading._shutdown()  # type: ignore[attr-defined]
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads of a user's functions: Ctrl-C ends that
         _ignore_signals()
     except KeyboardInterrupt:  # before the handler of `pairsmith.terminal.stopping` is there, or after it has gone
         _ignore_signals()

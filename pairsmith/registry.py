@@ -293,8 +293,7 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
             CommitOperationAdd(*item) for item in files.items()
         ]
         changes += map(CommitOperationDelete, stale)
-        # In a thread: Ctrl-C would wait for the uploads, which are the client's own threads.
-        hub.create_commit(repository, changes, commit_message=folder.name, run_as_future=True).result()
+        hub.create_commit(repository, changes, commit_message=folder.name)
     except UsageError:
         raise
     except errors.HFValidationError as error:

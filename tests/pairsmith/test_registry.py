@@ -7,14 +7,12 @@ import base64
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ import pytest
 from pairsmith.registry import Registry, push
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.files import sha256
-from tests.servers import Handler, OnThreads, handled
+from tests.servers import Handler, OnThreads
 
 (TRAINED,) = (Path(__file__).parents[1] / "projects/v0_1/adapters").glob("*/training.json")
 
@@ -328,47 +326,6 @@ def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_p
     assert answer.get("private", answer.get("visibility")) in (True, "private")
     assert hub.committed() == {"weights": "a2", "training.json": TRAINED.read_text()}
     assert any('"summary": "v2"' in body or '"summary":"v2"' in body for _, body in hub.asked)
-
-
-def test_a_signal_ends_an_upload_at_once(registry: Registry, tmp_path: Path) -> None:
-    """It used to wait for the client's threads until the files they were uploading had arrived, silently. Nothing is
-    committed."""
-    pytest.importorskip("huggingface_hub")
-    uploading, ended, asked = Event(), Event(), list[str]()
-
-    class SlowHub(Handler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            body = json.loads(self.body() or b"{}")
-            url = f"http://{self.headers['Host']}/me/images"
-            each = [
-                {"path": file["path"], "uploadMode": "lfs", "shouldIgnore": False} for file in body.get("files", ())
-            ]
-            actions = {"actions": {"upload": {"href": url}}}
-            objects = [{**file, **actions} for file in body.get("objects", ())]
-            parts = {"files": each, "objects": objects, "transfer": "basic", "url": url, "name": "me/images"}
-            self.reply(json.dumps({**parts, "id": "me/images", "private": True, "siblings": [], "tags": []}).encode())
-
-        do_POST = do_GET
-
-        def do_PUT(self) -> None:
-            uploading.set()
-            ended.wait(100)
-
-    (tmp_path / "pairsmith.toml").write_text('[task]\nname = "images"\nstyle = "s"\n')
-    words = [sys.executable, "-m", "pairsmith", "registry", "push", "me/images", "--project", str(tmp_path)]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        uploading.clear()
-        with handled(SlowHub) as url:
-            environment = {**os.environ, "HF_ENDPOINT": url, "HF_TOKEN": "hf_x", "HF_HUB_DISABLE_XET": "1"}
-            command = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
-            assert uploading.wait(100)
-            command.send_signal(number)
-            _, printed = command.communicate(timeout=50)  # before the upload ends
-            ended.set()
-        assert (command.returncode, "stopped: " in printed) == (130, True), printed
-        ended.clear()
-    assert not [path for path in asked if "/commit/" in path]
 
 
 def test_hub_failures_are_clear_errors(registry: Registry, tmp_path: Path) -> None:
