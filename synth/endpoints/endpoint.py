@@ -354,7 +354,7 @@ class Endpoint:
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(message, wait_s)
         verdict = refused if kind == "refused" else fatal_error(kind, setting, message, self._target(base))
-        others = kind == "key" and (len(self.flow.hosts) > 1 or self.flow.in_flight > 1)  # gateways that may accept it
+        others = kind == "key" and len(self.flow.hosts) > 1  # may accept it
         is_sure = not ((self.answered or others) and may_be_temporary(status, kind, text, body))
         return verdict if is_sure else UnconfirmedError(message, wait_s, verdict)
 

@@ -221,7 +221,7 @@ def test_a_pull_holds_a_page_of_rows(desk: Desk) -> None:
     """The texts of all answered rows were in memory until the end: some 600 MB for 100,000. Only answers are kept."""
     ann, rows = desk.server.user("ann"), []
     for number in range(1_500):
-        row = desk.pairs[0].model_copy(update={"output": f"a cat on a red sofa, number {number}", "id": ""})
+        row = desk.pairs[0].model_copy(update={"output": f"a cat on a red sofa, number {number}"})
         rows.append(Pair.model_validate({**row.model_dump(exclude={"id"})}))
     desk.store.write(*rows)
     desk.store.write(*(Sampled(pair_id=p.id, reason="certify", sampling_probability=0.5, dataset="cats") for p in rows))
