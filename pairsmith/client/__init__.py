@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
 
@@ -27,6 +26,7 @@ __all__ = ["Client", "ProblemError"]
 _RESTART_S = 120.0
 _RECONNECT_S = 1.0
 _JOBS = 200  # on one page
+_ERRORS = (OSError, HTTPException, ProblemError)
 _UNAVAILABLE = (502, 503, 504)  # the statuses with which a proxy reports that the service is away
 ENDED = frozenset({"stopped", "waits_for_people", "done", "failed"})
 
@@ -53,7 +53,7 @@ class Client(Calls):
         A restart of the service is waited out as by `wait`; all current states then come again.
         """
         while running := _patiently(self._running):
-            with suppress(OSError, HTTPException):
+            try:
                 for event in super().events(last_event_id=last_event_id):
                     if event is None:  # a heartbeat
                         running &= self._running()
@@ -62,6 +62,9 @@ class Client(Calls):
                         running -= {event["data"]["id"]} if event["data"]["state"] in ENDED else set()
                     if not running:
                         break
+            except _ERRORS as error:
+                if not _is_unavailable(error):
+                    raise
             time.sleep(_RECONNECT_S)
 
     def _running(self) -> set[str]:
@@ -80,8 +83,12 @@ def _patiently(call: Callable[[], Result], every_s: float = 2.0) -> Result:
     while True:
         try:
             return call()
-        except (OSError, HTTPException, ProblemError) as error:
-            unavailable = not isinstance(error, ProblemError) or error.status in _UNAVAILABLE
-            if not unavailable or time.monotonic() - began_s > _RESTART_S:
+        except _ERRORS as error:
+            if not _is_unavailable(error) or time.monotonic() - began_s > _RESTART_S:
                 raise
         time.sleep(every_s)
+
+
+def _is_unavailable(error: Exception) -> bool:
+    """Whether the service, or what a proxy in front of it leads to, is away."""
+    return not isinstance(error, ProblemError) or error.status in _UNAVAILABLE

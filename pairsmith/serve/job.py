@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import StoreBusy, UsageError
-from schemas.spec.section import reject_boolean_numbers
+from schemas.spec.section import Section
 
 State = Literal["queued", "waits_for_gpu", "running", "stopping", "stopped", "waits_for_people", "done", "failed"]
 ENDED: frozenset[State] = frozenset({"stopped", "waits_for_people", "done", "failed"})
@@ -30,15 +30,8 @@ class ProjectBusy(StoreBusy):
         self.job_id = job_id
 
 
-class JobOptions(BaseModel):
+class JobOptions(Section):
     """The options of a job. `COMMANDS` lists which command takes which."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _reject_booleans(cls, raw: Any) -> Any:
-        return reject_boolean_numbers(cls, raw)
 
     retry_failed: bool = False
     no_review: bool = False

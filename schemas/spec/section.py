@@ -16,17 +16,17 @@ from schemas.secret_names import ALONE, ANYWHERE
 
 
 class Section(BaseModel):
-    """A table of the spec file."""
+    """A table of the spec file, or a body of a request to the service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _reject_booleans(cls, raw: Any) -> Any:
-        return reject_boolean_numbers(cls, raw)
+        return _reject_boolean_numbers(cls, raw)
 
 
-def reject_boolean_numbers(model: type[BaseModel], raw: Any) -> Any:
+def _reject_boolean_numbers(model: type[BaseModel], raw: Any) -> Any:
     """Return `raw` unchanged. Raises ValueError for a boolean in place of a number, because True would be taken for 1:
     `accepted = true` once ended a run at its first row."""
     for name, value in raw.items() if isinstance(raw, Mapping) else ():
@@ -185,7 +185,7 @@ def _drop_unset(sampling: Any) -> Any:
     temperature."""
     if not isinstance(sampling, dict):
         return sampling
-    reject_boolean_numbers(Sampling, sampling)
+    _reject_boolean_numbers(Sampling, sampling)
     return {name: None if value == "unset" else value for name, value in sampling.items()}
 
 

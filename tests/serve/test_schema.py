@@ -225,7 +225,8 @@ def test_waiting_for_a_job_survives_a_service_restart() -> None:
 
 def test_events_end_with_the_last_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for events that cannot come: it used to be for ever. Jobs on a second page count, a stream that is
-    cut is opened again, and a job whose end was never published is noticed at a heartbeat."""
+    cut, or that a proxy refuses while the service restarts, is opened again, and a job whose end was never published is
+    noticed at a heartbeat."""
     monkeypatch.setattr(pairsmith.client, "_RECONNECT_S", 0)
     ended, going = {"id": "old", "state": "done"}, {"id": "one", "state": "running"}
     first, second = {"items": [ended], "next": "2"}, {"items": [going], "next": None}
@@ -233,14 +234,16 @@ def test_events_end_with_the_last_job(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = f"data: {json.dumps({'data': going})}\n\n"
     end = f"event: anew\ndata: {{}}\n\ndata: {json.dumps({'data': {**going, 'state': 'failed'}})}\n\ndata: never\n\n"
     answers: list[tuple[str, Any]] = [("jobs", none)]
-    answers += [("jobs", first), ("jobs?", second), ("events", cut), ("jobs", second), ("events", end), ("jobs", none)]
+    answers += [("jobs", first), ("jobs?", second), ("events", cut), ("jobs", second), ("events", None)]
+    answers += [("jobs", second), ("events", end), ("jobs", none)]
     answers += [("jobs", second), ("events", ": beat\n\ndata: never\n\n"), ("jobs", none), ("jobs", none)]
 
     class Service(Handler):
         def do_GET(self) -> None:
             (path, answer), is_stream = answers.pop(0), "/events" in self.path
             assert self.path.partition("/v1/")[2].startswith(path)
-            self.reply(answer.encode() if is_stream else json.dumps(answer).encode(), 200)
+            text = (answer or "") if is_stream else json.dumps(answer)
+            self.reply(text.encode(), 503 if answer is None else 200)
 
     with handled(Service) as url:
         client = Client(url)

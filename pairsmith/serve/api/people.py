@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from pairsmith.serve.access import (
     ALL,
@@ -24,7 +24,7 @@ from pairsmith.serve.limits import SIGN_INS
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.sessions import clear_cookie, set_cookie
 from pairsmith.serve.state import state_of
-from schemas.spec.section import reject_boolean_numbers
+from schemas.spec.section import Section
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
 
@@ -43,15 +43,8 @@ Token = Annotated[str, Field(min_length=1, max_length=200)]
 Place = Annotated[str, Field(min_length=1, max_length=80, description="A project, or `*` for all projects.")]
 
 
-class RequestBody(BaseModel):
+class RequestBody(Section):
     """A request body: unknown fields are rejected."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _reject_booleans(cls, raw: Any) -> Any:
-        return reject_boolean_numbers(cls, raw)
 
 
 class SignIn(RequestBody, json_schema_extra={"examples": [{"name": "ann", "password": "a long sentence"}]}):
