@@ -112,6 +112,7 @@ def test_crash_affects_only_its_row(inputs: list[list[str]], name: str) -> None:
             assert row.score == (expected.value if name == "score" else None)
 
 
+@pytest.mark.slow
 @given(INPUTS, ORDERS)
 @settings(max_examples=60)
 def test_unreadable_row_is_neither_accepted_nor_rejected_by_the_judge(

@@ -128,6 +128,7 @@ def test_every_row_is_counted_in_any_order_of_steps(
     assert outcome(run(pool, *steps_of(order, many))) == outcome(pool)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs, orders, st.integers(1, 7))
 def test_accepted_row_has_a_keep_verdict_from_every_step(
@@ -331,6 +332,7 @@ def test_crashed_gate_leaves_the_row_waiting() -> None:
     assert (row.keep, row.reason) == (None, crashed("RuntimeError: boom").reason)
 
 
+@pytest.mark.slow
 def test_a_pool_becomes_a_dataset_of_its_accepted_rows() -> None:
     """The dataset has the accepted rows with their texts and scores, and no others."""
     pool = run(Pool.of([pair("good"), pair("bad", n=1)]), each(gate()), scorer())

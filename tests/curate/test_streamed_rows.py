@@ -85,6 +85,7 @@ def test_manifest_in_another_layout_is_read_and_changed_too(tmp_path: Path) -> N
     assert orjson.loads(path.read_bytes()) == {"id": "y"}
 
 
+@pytest.mark.slow
 def test_rows_of_a_manifest_are_read_one_at_a_time(tmp_path: Path) -> None:
     """Training asks which rows were edited. It parsed the whole manifest for that, some 4 KB of JSON a row: 200 MB at
     10,000 rows, and 2 GB at 100,000."""

@@ -81,6 +81,7 @@ def messages(path: Path) -> list[str]:
     return [text for text in texts if " " in text]
 
 
+@pytest.mark.slow
 def test_no_message_of_a_teacher_or_a_file_speaks_of_commands_and_the_spec() -> None:
     """Those that a notebook can meet: it has no spec and no command line."""
     files = [

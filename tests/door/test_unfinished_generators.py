@@ -71,6 +71,7 @@ def outputs_of(pairs: Any) -> dict[str, str]:
     return {text: " ".join(sorted(outputs)) for text, outputs in each.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [one_after_another, asynchronously, Lazy, returned])
 def test_what_was_yielded_before_an_error_is_kept(
     function: Callable[[str], Any], tmp_path: Path, monkeypatch: Any

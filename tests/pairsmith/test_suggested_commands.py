@@ -15,19 +15,20 @@ _ROOT = Path(__file__).parents[2]
 _NAMES = "|".join(sorted((name for name, _, _ in COMMANDS), key=len, reverse=True))
 _BARE = re.compile(rf"\bpairsmith (?:{_NAMES})\b")
 _SHORT = re.compile(r"`(?:review (?:up|down|push|pull|invite|people)|registry \w+|teacher up|rollback)\b[^`]*`")
+_MENTIONED = re.compile(rf"{_BARE.pattern}|`(?:pairsmith|review|registry|teacher|rollback)\b")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|\.\.\.")
 
 
 def _sentences(tree: ast.Module) -> Iterator[str]:
     """The texts in a module that are no docstrings; a value that is put into one is `{}`."""
-    skipped = set()
-    for node in ast.walk(tree):
+    skipped, nodes = set(), list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             skipped |= {id(first.value)} if isinstance(first, ast.Expr) else set()
         elif isinstance(node, ast.JoinedStr):
             skipped |= {id(value) for value in node.values}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)  # type: ignore[misc]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
@@ -38,7 +39,7 @@ def _messages() -> Iterator[tuple[str, str]]:
     for layer in ("pairsmith", "train", "curate", "synth", "prompts", "schemas"):
         for file in sorted((_ROOT / layer).rglob("*.py")):
             text = file.read_text(encoding="utf-8")
-            if "pairsmith " in text or "`re" in text:
+            if _MENTIONED.search(text):
                 yield from ((file.relative_to(_ROOT).as_posix(), sentence) for sentence in _sentences(ast.parse(text)))
 
 

@@ -44,6 +44,7 @@ def text_with(key: tuple[str, ...], value: str) -> str:
     return SPEC.replace("[task]\n", f"[task]\n{line}") if table == "task" else f"{SPEC}{LISTED[table]}{line}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ODD)
 def test_odd_value_of_any_key_is_accepted_or_a_spec_error(value: str, tmp_path: Path) -> None:
     """A list of tables for labels, a number for addresses, a date for anything: the value is accepted or raises

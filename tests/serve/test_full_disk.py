@@ -46,6 +46,7 @@ def _receipts(readers: Readers) -> list[Receipt]:
     return store.receipts()
 
 
+@pytest.mark.slow
 def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Every write, from a page or the API, is refused with 507 and advice. Pages can still be read, also of a project
     that was not opened before, and show what is written once there is space. Existing files are unchanged, no message

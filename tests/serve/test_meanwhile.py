@@ -28,6 +28,7 @@ def form_of(browser: TestClient, step: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', match[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "theirs", "mine"),
     [
@@ -79,6 +80,7 @@ def test_teacher_test_fills_in_a_model(service: Service) -> None:
         assert 'name="model" value="large-one"' in tested
 
 
+@pytest.mark.slow
 def test_prices_apply_only_to_the_teacher_they_were_entered_for(service: Service) -> None:
     """If another teacher is chosen while the fields still have the previous prices, they are dropped, so that a cap
     counts no wrong cost, and the page says so. A local server costs nothing unless prices are entered."""

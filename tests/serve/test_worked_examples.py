@@ -21,6 +21,7 @@ from tests.serve.people import Service
 from tests.serve.test_setup_pages import create_project, spec_of
 
 
+@pytest.mark.slow
 def test_worked_examples_determine_the_answer_length(service: Service) -> None:
     """A project of inputs has no outputs to measure, so the limit is twice the length of the first examples, unless a
     user or a file has set it."""
@@ -36,6 +37,7 @@ def test_worked_examples_determine_the_answer_length(service: Service) -> None:
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == twice
 
 
+@pytest.mark.slow
 def test_worked_example_from_the_test_split_is_reported(service: Service) -> None:
     """Users often copy their best prompts as examples. A run refuses an example from the test split, and the page says
     so beside it, with the similar seed, before anything is started."""
@@ -69,6 +71,7 @@ def test_seeds_similar_to_the_test_are_counted_before_a_run(service: Service) ->
     assert "in the test split, so" not in browser.get("/p/apart/setup").text
 
 
+@pytest.mark.slow
 def test_page_names_the_seeds_that_a_run_leaves_out(service: Service, tmp_path: Path) -> None:
     """The page reads the splits as a run does, which draws an exact share of the seeds for the test, and as runs have
     recorded them."""

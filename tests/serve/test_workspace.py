@@ -160,6 +160,7 @@ def test_failed_project_creation_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in strange.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_files_beside_the_spec_are_followed(tmp_path: Path) -> None:
     """What pages cache of a project depends on exactly the files that its plan depends on, whatever names them: a
     pattern of seed files, a prompt, a schema, a function in a file or a package, held-out and gold rows, a local base

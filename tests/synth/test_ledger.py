@@ -192,6 +192,7 @@ WORD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_answer_is_stored_and_requested_again(kind: str, tmp_path: Path) -> None:
     """A bad answer was paid for, so it is stored, but it is no hit: the next one may be good."""
@@ -207,6 +208,7 @@ def test_bad_answer_is_stored_and_requested_again(kind: str, tmp_path: Path) -> 
         with_ledger(teacher, tmp_path, ask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_exhausted_attempts_stay_a_miss_without_retry_failed(kind: str, tmp_path: Path) -> None:
     """`attempts` counts the answers over all runs. After that nothing is sent, unless retry_failed grants as many
@@ -658,6 +660,7 @@ def test_byte_order_mark_before_the_json_is_accepted(tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schema",
     [

@@ -235,6 +235,7 @@ def test_charge_reported_by_the_provider_is_read(usage: dict[str, object], usd: 
 COST = "x-litellm-response-cost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("headers", "usage", "usd"),
     [

@@ -127,6 +127,7 @@ def test_the_id_of_a_trl_adapter_is_unchanged() -> None:
     assert content_id("adapter", [plain]) != content_id("adapter", [identity(settings(backend="unsloth"))])
 
 
+@pytest.mark.slow
 def test_unsloth_cannot_be_imported_after_trl(tmp_path: Path) -> None:
     """unsloth changes TRL while it is imported, so a process that has imported TRL is an error."""
     package = tmp_path / "unsloth"

@@ -9,6 +9,7 @@ from curate.certificate.bounded_mean import _chance_below_zero, mean_limits
 from curate.review.estimate import binomial
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 300])
 def test_limits_of_zeros_and_ones_are_the_exact_binomial_ones(n: int) -> None:
     """Clopper and Pearson's limits, to 0.003 from a single value on, also at other ends and in units of several

@@ -182,6 +182,7 @@ def test_strictest_set_is_smaller_if_too_few_rows_are_likely_good(likely: int, s
     assert sum(one >= thresholds_of(p, 0.9)[0] for one in p) == size
 
 
+@pytest.mark.slow
 def test_the_sequence_ends_at_the_first_set_that_fails() -> None:
     """A set after the first failing one is not accepted, even if it would pass on its own."""
     p = {f"{n:032x}": 1 - n / 200 for n in range(200)}
@@ -361,6 +362,7 @@ def test_new_trial_starts_only_after_a_change_or_four_times_the_answers() -> Non
 # The share of good rows
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_useful_predictions_narrow_the_interval_and_useless_ones_barely_change_it(seed: int) -> None:

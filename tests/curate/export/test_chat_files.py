@@ -68,6 +68,7 @@ def test_no_training_rows_is_an_error(tmp_path: Path) -> None:
             write_chat_files(folder, name, tmp_path / name, TrainSettings(method="lora"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_rows_are_written_one_by_one(name: str, tmp_path: Path) -> None:
     """A dataset is neither read nor written as a whole: 100,000 rows would take a gigabyte."""

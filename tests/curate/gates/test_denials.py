@@ -36,6 +36,7 @@ def test_negation_within_another_word_is_ignored() -> None:
     assert [row for row in kept if flags_of(row)] == []
 
 
+@pytest.mark.slow
 def test_lost_negation_is_flagged_in_these_languages() -> None:
     """The same characters as a word of their own: all 45 lost or added negations and conditions are flagged, and all
     outputs that say the opposite of an input with a denial."""

@@ -439,6 +439,7 @@ def test_generated_input_is_judged_and_a_users_input_is_not() -> None:
     assert word(repetition(pair("fox fox fox fox fox", excellent))) == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "gate"),
     [

@@ -39,6 +39,7 @@ def test_an_opening_on_the_line_of_its_text_is_flagged() -> None:
     ] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "output"),
     [
@@ -55,6 +56,7 @@ def test_a_model_that_speaks_of_itself_is_flagged(language: str, output: str) ->
     assert "preamble" in of("reply", language, "12 x?", output).flagging
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "thought"),
     [
@@ -73,6 +75,7 @@ def test_thinking_about_the_user_is_rejected(language: str, thought: str) -> Non
     assert "thinking" in of("reply", language, "12 x?", f"{thought}\n\n12 x").rejecting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "language", "translation", "to"),
     [

@@ -29,6 +29,7 @@ from tests.curate.gates.test_gate_rates import outcome_of
 from tests.curate.tiny import pair
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", sorted(WRITTEN.split()))
 def test_number_words_of_every_language_are_read_without_a_crash(language: str) -> None:
     """The number words of every written language are read, also where the CLDR data ends (Tamil ordinals at 20)."""

@@ -55,6 +55,7 @@ def test_gates_decide_on_every_text(input: str, output: str, backward: bool) -> 
         assert "\n" not in str(judgement.reason)
 
 
+@pytest.mark.slow
 @given(input=TEXT, output=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
 def test_adding_a_gate_changes_no_other_verdict(input: str, output: str, chosen: set[int]) -> None:
     """Each gate's verdict is the same alone, with any others, and in any order."""
@@ -90,6 +91,7 @@ def test_text_loses_nothing_against_itself(text: str) -> None:
     assert lost_content(pair(text, f"an evening by the river, {text} , soft light")).keep is True
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(number=st.integers(1, 999_999))
 def test_a_number_is_the_same_in_digits_groups_and_words(number: int) -> None:
@@ -140,6 +142,7 @@ UNCASED = st.text(
 )
 
 
+@pytest.mark.slow
 @given(before=UNCASED, other=UNCASED, after=UNCASED, number=st.integers(100, 99_999_999))
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_digits_after_a_letter_without_case_are_a_number(

@@ -104,6 +104,7 @@ def test_personal_data_sent_to_a_remote_teacher_is_warned_about() -> None:
         assert part in warnings[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["https://api.example.com/v1", "embedded"])
 def test_a_long_search_for_personal_data_reports_progress(url: str) -> None:
     """A hundred thousand long texts take minutes: the screen shows how many were searched, whether they are sent to a

@@ -18,6 +18,7 @@ ROWS: list[Row] = [
 LANGUAGES = {"en", "de", "fr", "es", "pt", "it", "ru", "zh", "ja", "ar"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rewrite", "free"])
 def test_bare_apology_is_a_refusal(kind: str) -> None:
     """`Lamento, mas não posso.`: all of 113 in ten languages are rejected; before it was 37."""

@@ -107,6 +107,7 @@ def findings(message: str, reply: str, gates: list[GateStep]) -> set[str]:
 INVENTED = {"invented_name", "invented_contact", "invented_number", "unended"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", POOLS)
 def test_a_closing_that_the_imported_replies_share_is_not_invented(language: str) -> None:
     """Names, phone numbers, hours, prices and streets under the replies of a team are flagged in no reply, in any

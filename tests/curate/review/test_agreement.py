@@ -181,6 +181,7 @@ def test_rows_with_a_single_answer_give_no_agreement() -> None:
     assert agreement(verdicts({"ann": "a r .", "bob": ". . a"})) == []
 
 
+@pytest.mark.slow
 def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None:
     """Right answers over answered gold rows, with an interval, per annotator."""
     items = read_gold(project(tmp_path))

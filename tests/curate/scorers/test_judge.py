@@ -176,6 +176,7 @@ def test_row_with_unreadable_answer_waits_and_is_counted(tmp_path: Path) -> None
     assert result.accepted[0].score == pytest.approx((3 * 0.9 + 0.2) / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["I would rather not say.", "Both have their merits."])
 def test_a_judge_that_cannot_be_read_is_not_paid_for_every_row(text: str, tmp_path: Path) -> None:
     """A model that answers none of the questions in a readable form ends the run after a few rows. Each of them used to
@@ -259,6 +260,7 @@ def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
         assert len(judge.asked) == 1
 
 
+@pytest.mark.slow
 def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
     """A judge with a position bias prefers each output once; a fair one prefers the same output in both orders. An
     answer that names neither or both is unreadable, and so is one with the adverb."""
@@ -394,6 +396,7 @@ BY_KIND: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BY_KIND)
 def test_judge_is_given_the_constraints_of_the_task(kind: str, tmp_path: Path) -> None:
     """A label cannot be judged without its definition, a record without its schema, a translation without its language,

@@ -109,6 +109,7 @@ def test_uncertified_rows_wait() -> None:
     assert judged.counts.waiting == len(ids) - 3
 
 
+@pytest.mark.slow
 def test_random_arm_of_equal_size_is_written_next_to_the_dataset(tmp_path: Path) -> None:
     """As many rows as were chosen, drawn from the same pool; the manifest compares the two. There is none if nothing
     was left out."""

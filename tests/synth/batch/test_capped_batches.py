@@ -119,6 +119,7 @@ def test_answers_beside_a_sample_that_does_not_fit_still_count(tmp_path: Path) -
             assert (spent(tmp_path).reserved, len(provider.batches)) == (3 * _MOST, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_batches", [(True, True), (True, False)])
 def test_directions_wait_for_each_other_under_a_cap(in_batches: tuple[bool, bool], tmp_path: Path) -> None:
     """The batch of one teacher holds the whole cap. The other, with or without batches, waits for its real cost instead
@@ -151,6 +152,7 @@ def test_directions_wait_for_each_other_under_a_cap(in_batches: tuple[bool, bool
     assert_never_above(provider.batches, usd, _MOST, _COST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_created", [True, False])
 def test_cap_of_a_command_leaves_out_batches_of_earlier_ones(is_created: bool, tmp_path: Path) -> None:
     """A batch of an earlier run turns out cheap, or was never created. What was held for it is no room for this

@@ -85,6 +85,7 @@ def test_models_own_tag_in_a_prompt_does_not_keep_the_reasoning() -> None:
     assert judged(raw, None, {}, request, 0).text == "A dog."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["</think>", "<think>", "a </think> b\n", "a </think> b", "`</think>", "\n```", "= '"])
 def test_repeated_tags_are_split_quickly(part: str) -> None:
     """Splitting blocks the event loop, so even hundreds of kilobytes of one tag must take little time."""

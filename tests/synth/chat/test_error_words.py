@@ -69,6 +69,7 @@ def test_message_of_an_error_is_shown(form: str) -> None:
     assert (error.get("message") or displayed_text(body_of(content).decode())) == words
 
 
+@pytest.mark.slow
 def test_html_page_is_shown_by_its_title(tmp_path: Path) -> None:
     """Also if the page comes with status 200 instead of an answer, or after other answers."""
     for reply in (Reply(status=400, body=CLOUDFLARE.encode()), Reply(body=CLOUDFLARE.encode())):

@@ -38,6 +38,7 @@ FORMS: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_an_answer_of_another_api_is_named_with_what_to_do(form: str, tmp_path: Path) -> None:
     """Its text is in the answer, but not where a chat completion has it: no row is made of it, and the run ends soon

@@ -253,6 +253,7 @@ def test_error_object_inside_a_200_has_its_own_status() -> None:
 TEXT = "a red dog stands on the hill at dawn and looks at the sea"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id_", "text", "hit", "used"),
     [
@@ -360,6 +361,7 @@ def test_stop_text_does_not_cut_whole_json(text: str, ends: str | None) -> None:
     assert (verdict.status, verdict.text) == ("ok", ends or text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stray",
     [

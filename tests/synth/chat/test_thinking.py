@@ -139,6 +139,7 @@ def test_ledger_returns_the_answer_and_stores_everything(reply: Reply, tmp_path:
     assert len(teacher.asked) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reply",
     [

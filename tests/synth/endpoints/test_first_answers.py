@@ -62,6 +62,7 @@ def run(
     return asyncio.run(go())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [64, 256])
 @pytest.mark.parametrize("kind", USELESS)
 def test_few_useless_answers_are_paid_for(kind: str, concurrency: int, tmp_path: Path) -> None:
@@ -225,6 +226,7 @@ def test_the_first_usable_answer_lets_all_others_go(tmp_path: Path) -> None:
     assert teacher.busiest > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["slow", "cut off", "refused", "useless"])
 def test_an_unlucky_first_row_holds_nothing_up(first: str, tmp_path: Path) -> None:
     """One of the first answers is slow, lost, refused or useless: the others are asked at full concurrency."""

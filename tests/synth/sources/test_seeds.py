@@ -564,6 +564,7 @@ def test_non_strict_json_of_python_costs_only_the_affected_text(tmp_path, write,
     assert reasons(reading) == {f"{name}:2": "surrogate"}
 
 
+@pytest.mark.slow
 def test_folder_instead_of_a_file_is_refused(tmp_path):
     """A folder gives an error with the pattern to use, not a traceback."""
     (tmp_path / "data").mkdir()
@@ -806,6 +807,7 @@ def test_text_not_in_its_encoding_is_one_error(tmp_path, write):
         read(tmp_path, "a.txt")
 
 
+@pytest.mark.slow
 def test_reading_seeds_imports_nothing_heavy():
     """A project with JSONL files does not pay for importing pyarrow and datasets."""
     code = (
@@ -826,6 +828,7 @@ def is_visible(text: str) -> bool:
     return any(unicodedata.category(letter) not in {"Cf", "Cc", "Zs", "Zl", "Zp"} for letter in text)
 
 
+@pytest.mark.slow
 @ROUND_TRIP
 @given(given_texts=st.lists(ANY_TEXT.filter(is_visible), min_size=1, max_size=8, unique_by=str.strip))
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.parquet"])

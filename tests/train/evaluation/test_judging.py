@@ -288,6 +288,7 @@ def test_a_better_model_is_better_at_equal_length_too() -> None:
     assert win.length_controlled.low > 0.6
 
 
+@pytest.mark.slow
 def test_coverage_of_the_length_controlled_interval() -> None:
     """400 simulated evaluations of 30 inputs with correlated answers: more than 92.5 % of the 95 % intervals contain
     the true value."""
@@ -308,6 +309,7 @@ def test_coverage_of_the_length_controlled_interval() -> None:
     assert inside / intervals > 0.925
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "lead"), [(20, 2), (20, -2), (50, 2)])
 def test_coverage_if_the_judge_mostly_follows_length(inputs: int, lead: float) -> None:
     """In 400 simulated evaluations each, more than 92.5 % of the intervals contain the true value also if length counts

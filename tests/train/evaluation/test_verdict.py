@@ -90,6 +90,7 @@ def test_a_clear_gain_over_every_prompt_ships() -> None:
     assert any("smaller (no longer significant)" in line for line in seen.flips_when)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "base", "tuned"), [(30, 0.05, 0.6), (60, 0.05, 0.3), (60, 0.2, 0.6), (60, 0.4, 0.8), (120, 0.2, 0.45)]
 )
@@ -107,6 +108,7 @@ def test_the_stated_smaller_lead_is_no_longer_significant(inputs: int, base: flo
     assert better(tuned - max(0.0, int(points) / 100 - 0.08))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "base"), [(20, 0.0), (30, 0.1), (30, 0.5), (60, 0.0), (60, 0.3), (60, 0.7), (120, 0.5), (120, 0.9)]
 )
@@ -127,6 +129,7 @@ def test_the_stated_lead_is_about_significant(inputs: int, base: float) -> None:
     assert confirmed(int(points) / 150) <= 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "inputs"), [(16, 20), (19, 95), (20, 24)])
 def test_groups_are_counted_instead_of_inputs(groups: int, inputs: int) -> None:
     """Sixteen threads with twenty mails are sixteen observations: too few for a verdict, which asks for four more of
@@ -168,6 +171,7 @@ def test_the_stated_smaller_lead_accounts_for_groups() -> None:
     assert 55 <= int(points) <= 65
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "shipped"),
     [
@@ -207,6 +211,7 @@ def test_a_verdict_by_gates_alone_says_so() -> None:
         assert not any(line.startswith("a check of your own") for line in seen.flips_when)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "tuned", "retrieval", "advice"),
     [
@@ -249,6 +254,7 @@ def test_a_tie_in_form_is_not_enough_evidence(rate: float) -> None:
     assert "reference" in seen.flips_when[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [0.1, 0.3])
 def test_mostly_invalid_answers_do_not_ship(base: float) -> None:
     """An answer that is not even a valid label is wrong, so a model below the bar in form is below it in
@@ -260,6 +266,7 @@ def test_mostly_invalid_answers_do_not_ship(base: float) -> None:
     assert nothing.decision == "do not ship"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["few-shot", "retrieval", "base"])
 @pytest.mark.parametrize(("rate", "tuned"), [(0.9, 0.9), (0.88, 0.9), (1.0, 0.9), (0.4, 0.4)])
 def test_a_tie_with_a_prompt_means_do_not_fine_tune(who: str, rate: float, tuned: float) -> None:
@@ -325,6 +332,7 @@ def test_inputs_that_one_system_did_not_answer_do_not_count() -> None:
     assert conclusion.flips_when == ("there were about 3 more test inputs",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("who", "missing", "decision"), [
     ("tuned", 1, "ship"), ("tuned", 20, "not enough evidence"), ("few-shot", 20, "not enough evidence"),
     ("teacher", 60, "ship"),
@@ -362,6 +370,7 @@ def changed(
     return seen.model_copy(update={"outputs": outputs, "systems": systems, "comparisons": compare_last(of)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("who", "inputs", "rates", "decision", "fine_tune"), [
     ("base", 60, {"tuned": 0.95, "base": 0.9}, "not enough evidence", "not enough evidence"),
     ("base", 1, {"tuned": 0.95, "base": 0.1}, "ship", "fine-tune"),
@@ -384,6 +393,7 @@ def test_a_check_that_crashes_decides_nothing(
         assert "correct the check that crashes" in flip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("who", "tuned", "rate"), [("teacher", 0.9, 0.9), ("base", 0.9, 0.9), ("tuned", 0.9, 0.95)])
 def test_answers_that_no_check_could_judge_make_nothing_better(who: str, tuned: float, rate: float) -> None:
     """Equal systems, but a check crashed on half of one's answers, which count as failed: the other was called better,
@@ -558,6 +568,7 @@ def test_a_base_without_a_complete_answer_proves_no_gain() -> None:
 LOOP = "Write a note in the house style: " * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "kind", "key"), [
     ({"finish": "length"}, "cut", "raise evaluate.sampling.max_tokens"),
     ({"text": ""}, "empty", "look at what it writes"),
@@ -710,6 +721,7 @@ def nothing(difference: Interval | None) -> Interval:
     return difference.model_copy(update={"estimate": -0.001, "low": -0.002, "high": 0.1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "ways", "flip"),
     [
