@@ -51,7 +51,7 @@ def latency(seconds: Spread | None) -> str:
     """Median and 95th percentile of seconds; the latter is missing in evaluations of earlier versions."""
     if seconds is None:
         return MISSING
-    return f"{seconds.p50:.1f} / {MISSING if seconds.p95 is None else f'{seconds.p95:.1f}'}"
+    return " / ".join(rounded(value, 0 if value and value >= 99.95 else 1) for value in (seconds.p50, seconds.p95))
 
 
 def price(usd: float | None) -> str:
