@@ -59,9 +59,9 @@ _REPAIR_CHECK = (
 
 class ModelVerdict(Record):
     """`decision` is about shipping the tuned model, `fine_tune` about fine-tuning at all, each with its reasons;
-    `flips_when` lists what would change them, each line alone. `break_even` is the number of calls per month at which every $100 per
-    month spent on serving the tuned model is paid back compared with the teacher; None if the teacher has no price, or
-    if one of the two was not measured."""
+    `flips_when` lists what would change them, each line alone. `break_even` is the number of calls per month at which
+    every $100 per month spent on serving the tuned model is paid back compared with the teacher; None if the teacher
+    has no price, or if one of the two was not measured."""
 
     decision: Decision
     fine_tune: FineTune
