@@ -25,6 +25,19 @@ def _registry(session: Session) -> tuple[Path, Registry]:
     return project.folder, Registry(project.folder / "registry" / project.spec.task.name)
 
 
+def _warn_unproven(session: Session, version: Path) -> str | None:
+    """The verdict of a version's evaluation, with a warning if that is not to ship it."""
+    from pairsmith.registry import verdict_in
+
+    verdict = verdict_in(version)
+    if verdict != "ship":
+        concluded = (
+            f"its evaluation concluded {verdict!r}" if verdict else "it comes without the evidence of an evaluation"
+        )
+        session.say(f"warning: {version.name} is not proven: {concluded}.")
+    return verdict
+
+
 @command.command(short_help="Release an export as the next version.")
 @click.argument("export", type=click.Path(path_type=Path), required=False)
 @on_project
@@ -33,16 +46,9 @@ def add(session: Session, export: Path | None) -> None:
     it."""
     from rich.markup import escape
 
-    from pairsmith.registry import verdict_in
-
     folder, registry = _registry(session)
     version = registry.add(export or folder / "export")
-    verdict = verdict_in(registry.folder / version)
-    if verdict != "ship":
-        concluded = (
-            f"its evaluation concluded {verdict!r}" if verdict else "it comes without the evidence of an evaluation"
-        )
-        session.say(f"warning: {version} is not proven: {concluded}.")
+    verdict = _warn_unproven(session, registry.folder / version)
     data = {"command": "registry add", "version": version, "verdict": verdict}
     session.answer(data, escape(f"{version} in {registry.folder}"))
 
@@ -65,6 +71,8 @@ def list_(session: Session) -> None:
 def alias(session: Session, alias: str, version: str) -> None:
     """Point ALIAS, such as `production`, to VERSION, such as v2."""
     _, registry = _registry(session)
+    if version in registry.versions():
+        _warn_unproven(session, registry.folder / version)
     registry.point(alias, version)
     session.answer({"command": "registry alias", "alias": alias, "version": version}, f"{alias} is {version}")
 
@@ -96,4 +104,5 @@ def push(session: Session, repository: str, version: str, public: bool) -> None:
         with session.store(project, write=False) as store:
             released.refuse_unlicensed_model(project, store, folder)
     address = released.push(folder, repository, private=not public)
+    _warn_unproven(session, folder)
     session.answer({"command": "registry push", "url": address}, address)
