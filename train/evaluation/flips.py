@@ -24,7 +24,7 @@ from train.evaluation.relation import (
 )
 
 _Standing = Sequence[tuple[SystemResult, Relation]]
-_STEPS = 40  # halvings of a range
+_STEPS = 60  # halvings of a range
 # A lead at its best that is no larger proves nothing under one decoding alone (`relation`).
 _LEAST_LEAD = TIE_MARGIN + 0.01
 
@@ -169,19 +169,45 @@ def what_moves_the_rate(rates: Sequence[Interval], ship_at: float) -> str:
     return f"at least about {math.ceil(100 * high)} % {within}"
 
 
+def inputs_beyond_the_bar(evaluation: Evaluation, rates: Sequence[Interval], ship_at: float) -> str:
+    """How many more test inputs would put the whole interval of tuned's pass rate on one side of `ship_at`, which lies
+    within it: that of one of `rates` (its two decodings) above, or those of both below."""
+    ahead = [rate for rate in rates if rate.estimate > ship_at]
+    if ship_at == 1:
+        return "evaluate.ship_at was below 1: no number of answers proves that all pass"
+    if not ahead and any(rate.estimate == ship_at for rate in rates):
+        return f"the rate moved away from {percent(ship_at)}"
+    numbers = [rate.units * _growth_until_beyond(rate, ship_at) for rate in ahead or rates]
+    more = evaluation.more_inputs(max(1, math.ceil(min(numbers) if ahead else max(numbers))))
+    return f"there were about {more} and the pass rate stayed the same"
+
+
+def _growth_until_beyond(rate: Interval, ship_at: float) -> float:
+    """By which share of itself the number of answers would have to grow until an end of the interval is `ship_at`."""
+    end, sign = (0, 1) if rate.estimate > ship_at else (1, -1)
+    present = _effective(rate)
+    return _where(lambda number: sign * _limits(rate.estimate, number)[end], sign * ship_at, present, 1e9) / present - 1
+
+
 def _rate_at_edge(rate: Interval, ship_at: float, *, is_above: bool) -> float:
     """The pass rate whose interval would have its lower (or upper) end at `ship_at`."""
+    effective = _effective(rate)
+    return _where(lambda estimate: _limits(estimate, effective)[not is_above], ship_at, 0.0, 1.0)
 
-    def limits(estimate: float, effective: float) -> tuple[float, float]:
-        _, low, high = score_limits(np.array(estimate), np.array(effective))
-        return float(low), float(high)
+
+def _effective(rate: Interval) -> float:
+    """The number of independent answers that an interval is as wide as."""
 
     def width(effective: float) -> float:
-        low, high = limits(rate.estimate, effective)
+        low, high = _limits(rate.estimate, effective)
         return low - high
 
-    effective = _where(width, rate.low - rate.high, 1.0, 1e7)
-    return _where(lambda estimate: limits(estimate, effective)[not is_above], ship_at, 0.0, 1.0)
+    return _where(width, rate.low - rate.high, 1.0, 1e7)
+
+
+def _limits(estimate: float, effective: float) -> tuple[float, float]:
+    _, low, high = score_limits(np.array(estimate), np.array(effective))
+    return float(low), float(high)
 
 
 def _where(rising: Callable[[float], float], value: float, low: float, high: float) -> float:

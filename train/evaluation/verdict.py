@@ -19,7 +19,13 @@ from schemas.money import dollars
 from schemas.records import Record
 from schemas.step_names import INDEPENDENT, PROMPTED
 from schemas.wording import counted
-from train.evaluation.flips import percent, what_ends_the_lead, what_moves_the_rate, what_would_decide
+from train.evaluation.flips import (
+    inputs_beyond_the_bar,
+    percent,
+    what_ends_the_lead,
+    what_moves_the_rate,
+    what_would_decide,
+)
 from train.evaluation.incomplete import MAX_UNKNOWN, incomplete_systems, why_incomplete
 from train.evaluation.intervals import Interval, format_interval
 from train.evaluation.metrics import TUNED, Evaluation, Mode, SystemResult
@@ -313,11 +319,7 @@ def _compare_with_bar(evaluation: Evaluation, ship_at: float) -> tuple[Decision,
         if rate.low >= ship_at:
             return "ship", f"{passes}, which is above {bar}", needed
         return "do not ship", f"{passes}, which is below {bar}", needed
-    needed = f"more test inputs put the whole interval on one side of {percent(ship_at)}"
-    if ship_at == 1:
-        needed = "evaluate.ship_at was below 1: no number of answers proves that all pass"
-    elif rate.estimate == ship_at:
-        needed = f"the rate moved away from {percent(ship_at)}"
+    needed = inputs_beyond_the_bar(evaluation, [of for _, of in rates], ship_at)
     return "not enough evidence", f"{passes}, and {bar} lies within the interval", needed
 
 

@@ -61,9 +61,9 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     if trained.settings.method == "qlora":
         return f"vllm serve {folder}{own_code} --served-model-name tuned"
     rank = next((rank for rank in LORA_RANKS if rank >= trained.settings.r), trained.settings.r)
-    pinned = f" --revision {trained.settings.revision}" if trained.settings.revision else ""
+    options = (f" --revision {trained.settings.revision}" if trained.settings.revision else "") + own_code
     return (
-        f"vllm serve {trained.base}{pinned}{own_code} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
+        f"vllm serve {trained.base}{options} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
         f"    --chat-template {folder}/chat_template.jinja --generation-config {folder}"
     )
 

@@ -85,6 +85,29 @@ def test_the_stated_pass_rate_is_where_the_decision_changes(inputs: int, tuned: 
     assert decision(int(percent) / 100 + 5 * within / inputs) == decision(tuned)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "tuned", "ship_at", "decision"),
+    [
+        (60, 0.9, 0.85, "ship"),
+        (60, 0.45, 0.5, "do not ship"),
+        (60, (0.45, 0.4), 0.5, "do not ship"),
+        (60, (0.4, 0.6), 0.5, "ship"),
+    ],
+)
+def test_the_inputs_that_decide_a_rate_at_the_bar_are_counted(
+    inputs: int, tuned: float | tuple[float, float], ship_at: float, decision: str
+) -> None:
+    """While the bar lies within the interval, "more test inputs" were asked for without a number, which may be a dozen
+    or thousands. Either decoding may be above the bar; below it are both."""
+    seen = verdict(evaluation(inputs=inputs, tuned=tuned), ship_at)
+    assert (seen.decision, seen.fine_tune) == ("not enough evidence", "fine-tune")
+    (more,) = re.findall(r"about (\d+) more test inputs and the pass rate stayed the same", seen.flips_when[0])
+    later = inputs + round(1.1 * int(more)) + 4
+    assert verdict(evaluation(inputs=later, tuned=tuned), ship_at).decision == decision
+    soon = inputs + round(0.7 * int(more))
+    assert verdict(evaluation(inputs=soon, tuned=tuned), ship_at).decision == "not enough evidence"
+
+
 @pytest.mark.parametrize(("inputs", "decision"), [(12, "not enough evidence"), (60, "do not ship")])
 def test_few_inputs_decide_nothing_by_form_alone_either(inputs: int, decision: str) -> None:
     """Two of twelve labels in the right form were "do not ship", and so was a single input whose answers were all cut;
