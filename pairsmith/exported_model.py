@@ -6,6 +6,7 @@ as the evaluated model.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -127,7 +128,11 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
     from train.evaluation.verdict import in_words, verdict
 
     concluded = verdict(evaluation, project.spec.evaluate.ship_at)
-    return [f"on {size_of_test(evaluation)}", *decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
+    lines = [f"on {size_of_test(evaluation)}", *decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
+    if stop := evaluation.sampling.stop:
+        texts = json.dumps(stop, ensure_ascii=False)
+        lines.append(f"answers also ended before {texts}, which `generation_config.json` cannot say: send it as `stop`")
+    return lines
 
 
 def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:

@@ -184,7 +184,8 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     - If it refuses or drops a greeting, with which many support chats begin, an empty question is put before it.
 
     Raises InputError if there is no single chat template, if it cannot render a plain conversation, or if its prompt
-    ends inside a reasoning block, so that an answer would be mistaken for reasoning, or with the first words of one.
+    ends inside a reasoning block, so that an answer would be mistaken for reasoning, or with the first words of one, or
+    if the question is not in it.
     """
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
@@ -205,6 +206,9 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
         template = _SWITCH_OFF + template.removesuffix("\n") + _SWITCHED_OFF
     tokenizer.chat_template = constants + template
     prompt = _render(tokenizer, _QUESTION, prompt=True)
+    if _USER not in prompt:  # some templates for images expect a list of parts
+        what = "has a chat template that drops or changes the text of a message"
+        raise _unusable(tokenizer, what, "Choose a base model that is asked in plain text.")
     head = _prompt_head(tokenizer, prompt) or (_closing(prompt, template) if switches else "")
     if head and not (arguments or {}).get(_THINKING):
         ending = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"

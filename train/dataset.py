@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, get_args
+from unicodedata import normalize
 
 from curate.export.dataset import preference_rows
 from curate.export.dataset import rows as exported_rows
@@ -243,4 +244,4 @@ def conversation_text(prompt: Sequence[Mapping[str, str]]) -> str:
 
 
 def _normalise(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(normalize("NFC", text).casefold().split())

@@ -319,7 +319,7 @@ def _train(
     if not is_complete and not _adapter_changed(trainer.model):
         raise KeyboardInterrupt
     _refuse_no_learning(trainer.model, curve, validation)
-    _save(trainer.model, chat, base, folder, limited.max_length)
+    _save(trainer.model, chat, base, folder, limited)
     return TrainResult(
         adapter_id=name if is_complete else content_id("adapter", [name, "ended", kept_step or state.global_step]),
         dataset_id=dataset.id,
@@ -386,15 +386,17 @@ def _refuse_no_learning(model: Any, curve: Sequence[Step], validation: Sequence[
     raise NoWork(f"training ended, but {what}.", why="The tuned model would be the base model, or broken.", fix=fix)
 
 
-def _save(model: Any, chat: Chat, base: Base, folder: Path, longest: int) -> None:
+def _save(model: Any, chat: Chat, base: Base, folder: Path, settings: TrainSettings) -> None:
     """Save the adapter with the tokenizer, its settled chat template, and what ends generation: its end tokens, or
-    `longest` tokens, because transformers would stop after 20."""
+    `max_length` tokens, because transformers would stop after 20."""
     from transformers import GenerationConfig
 
-    # Otherwise the saved adapter would name a folder of this machine.
-    model.peft_config["default"].base_model_name_or_path = base.name
+    config = model.peft_config["default"]  # which otherwise names a folder of this machine, and no commit
+    config.base_model_name_or_path, config.revision = base.name, settings.revision
     # "auto" would query the hub to see whether the vocabulary grew, which it cannot have.
     model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     chat.tokenizer.save_pretrained(str(folder))
     end_ids = model.get_base_model().generation_config.eos_token_id
-    GenerationConfig(eos_token_id=chat.end_tokens(end_ids), max_new_tokens=longest).save_pretrained(str(folder))
+    GenerationConfig(eos_token_id=chat.end_tokens(end_ids), max_new_tokens=settings.max_length).save_pretrained(
+        str(folder)
+    )

@@ -25,6 +25,15 @@ def _registry(session: Session) -> tuple[Path, Registry]:
     return project.folder, Registry(project.folder / "registry" / project.spec.task.name)
 
 
+def _warn_unproven(session: Session, version: str, verdict: str | None) -> None:
+    """Say so if the evaluation of a version did not conclude that it can ship."""
+    if verdict != "ship":
+        concluded = (
+            f"its evaluation concluded {verdict!r}" if verdict else "it comes without the evidence of an evaluation"
+        )
+        session.say(f"warning: {version} is not proven: {concluded}.")
+
+
 @command.command(short_help="Release an export as the next version.")
 @click.argument("export", type=click.Path(path_type=Path), required=False)
 @on_project
@@ -38,11 +47,7 @@ def add(session: Session, export: Path | None) -> None:
     folder, registry = _registry(session)
     version = registry.add(export or folder / "export")
     verdict = verdict_in(registry.folder / version)
-    if verdict != "ship":
-        concluded = (
-            f"its evaluation concluded {verdict!r}" if verdict else "it comes without the evidence of an evaluation"
-        )
-        session.say(f"warning: {version} is not proven: {concluded}.")
+    _warn_unproven(session, version, verdict)
     data = {"command": "registry add", "version": version, "verdict": verdict}
     session.answer(data, escape(f"{version} in {registry.folder}"))
 
@@ -64,8 +69,12 @@ def list_(session: Session) -> None:
 @on_project
 def alias(session: Session, alias: str, version: str) -> None:
     """Point ALIAS, such as `production`, to VERSION, such as v2."""
+    from pairsmith.registry import verdict_in
+
     _, registry = _registry(session)
+    verdict = verdict_in(registry.folder / version) if version in registry.versions() else None
     registry.point(alias, version)
+    _warn_unproven(session, version, verdict)
     session.answer({"command": "registry alias", "alias": alias, "version": version}, f"{alias} is {version}")
 
 
@@ -95,5 +104,7 @@ def push(session: Session, repository: str, version: str, public: bool) -> None:
     if project.spec.export != ExportSettings():
         with session.store(project, write=False) as store:
             released.refuse_unlicensed_model(project, store, folder)
+    verdict = released.verdict_in(folder)
     address = released.push(folder, repository, private=not public)
+    _warn_unproven(session, folder.name, verdict)
     session.answer({"command": "registry push", "url": address}, address)

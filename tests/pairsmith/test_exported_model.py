@@ -57,7 +57,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedProject:
     base = make_base(folder / "tiny-llama", embedded_weights().folder)
     train_settings = tiny.settings(method="qlora", base="tiny-llama")
     trained = tune(base, Dataset("dataset-1", tiny.rows(8)), train_settings, folder / "adapters")
-    project_ = project(folder, train=train_settings.model_dump())
+    spec = project(folder, train=train_settings.model_dump()).spec
+    stopped = spec.evaluate.sampling.model_copy(update={"stop": ("§",)})
+    evaluate = spec.evaluate.model_copy(update={"sampling": stopped})
+    project_ = Project(folder, spec.model_copy(update={"evaluate": evaluate}))
     (folder / "dataset").mkdir()
     with Store.open(Store.url_for(project_)) as store:
         with_seeds(store)
@@ -130,13 +133,14 @@ def test_an_incomplete_merged_model_is_merged_again(exported: ExportedProject) -
 
 def test_the_card_shows_the_measurements(exported: ExportedProject) -> None:
     """The model card shows pass rates, how many inputs they rest on and how the model was merged, and its snippet runs
-    as it stands in the card's folder."""
+    as it stands in the card's folder. A text that ended answers in the evaluation is named: no config can hold it."""
     card = (exported.out / "model" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert "| tuned | " in card
     assert f"- on {exported.evaluation.seeds} held-out inputs, {exported.evaluation.samples} sample" in card
     assert f"merged into the {exported.trained.merged.into} base" in card  # type: ignore[union-attr]
     assert 'FOLDER = "."' in card
+    assert '- answers also ended before ["§"], which `generation_config.json` cannot say' in card
     assert 'FOLDER = "../model"' in (exported.out / "adapter" / "README.md").read_text()
 
 

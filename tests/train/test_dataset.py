@@ -52,6 +52,8 @@ def test_a_test_input_in_the_training_rows_is_refused() -> None:
     leaking = dataset_of([{"input": "A  fox", "output": "x"}, {"input": "a fox", "output": "y", "split": "test"}])
     with pytest.raises(InputError, match="A  fox"):
         refuse_contaminated(leaking)
+    with pytest.raises(InputError, match="is also a test input"):  # as two characters, which macOS writes in names
+        refuse_contaminated(Dataset("accents", dataset_of([("Cafe\u0301 noir", "x")]).train, held_out=["caf\xe9 noir"]))
     refuse_contaminated(dataset_of([("a fox", "x"), {"input": "two boats", "output": "y", "split": "test"}]))
     later = row("later", "a fox", "x")
     later["prompt"][1:1] = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]

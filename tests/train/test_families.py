@@ -184,12 +184,21 @@ def test_a_template_that_only_takes_the_word_out_is_kept() -> None:
         ("{% if %}", "cannot render the conversation"),
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ messages[0].content + 1 }}", "cannot render the conversation"),
-        ("{% for message in messages %}{{ message.content | upper }}{% endfor %}", "drops the system message"),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "drops or changes the text of a message"),
+        (
+            "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
+            "drops or changes",
+        ),
+        (
+            "{% for m in messages if m.role != 'system' %}{{ m.content.split('\n\n')[-1] }}{% endfor %}",
+            "drops the system message",
+        ),
     ],
 )
 def test_an_unusable_template_is_a_clear_error(template: str | None, what: str) -> None:
-    """No template, one without an end, one that refuses everything, invalid Jinja, two that raise Python errors, and
-    one that alters every message: each error says what is wrong, without a traceback."""
+    """No template, one without an end, one that refuses everything, invalid Jinja, two that raise Python errors, one
+    that alters every message, and one that wants a list of parts, as for images (both were said to drop the system
+    message only): each error says what is wrong, without a traceback."""
     tokenizer = tokenizer_of(FAMILIES[0])
     tokenizer.chat_template = template
     with pytest.raises(PairsmithError) as refused:

@@ -273,7 +273,7 @@ def test_common_training_settings_take_effect(tiny_base: Base, tmp_path: Path) -
     result = tuned(
         tiny_base, tmp_path, validation=DATASET.validation, epochs=2, batch=2, accumulation=3, schedule="cosine",
         warmup=0.25, weight_decay=0.01, targets=["q_proj", "v_proj"], rslora=True, dora=True, neftune=5.0,
-        precision="float32", evaluation_steps=2,
+        precision="float32", evaluation_steps=2, revision="abc123",
     )  # fmt: skip
     assert result.steps == 4
     assert [measured.step for measured in result.validation] == [0, 2, 4]
@@ -282,6 +282,7 @@ def test_common_training_settings_take_effect(tiny_base: Base, tmp_path: Path) -
     assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
     assert config["use_rslora"]
     assert config["use_dora"]
+    assert config["revision"] == "abc123", "PEFT's AutoPeftModel would load the newest version of the base"
     for target in ("nope", "lm_head", "embed_tokens"):
         with pytest.raises(InputError, match=f"no linear layer named '{target}'"):
             tuned(tiny_base, tmp_path, targets=["q_proj", target])

@@ -55,12 +55,6 @@ def leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:
     return "better" in outcomes and outcomes != {"better"} and lead_at_best(evaluation, other) <= TIE_MARGIN
 
 
-def needs_more_inputs(evaluation: Evaluation, other: SystemResult, how: Relation) -> bool:
-    return how in ("few", "unclear") and not (
-        leads_under_one_only(evaluation, other) or leads_in_both_directions(evaluation, other)
-    )
-
-
 def leads_in_both_directions(evaluation: Evaluation, other: SystemResult) -> bool:
     """Whether each of the two is better under one decoding, which more inputs would hardly change."""
     return {"better", "worse"} <= {gap.outcome for gap in comparisons_with(evaluation, other)}

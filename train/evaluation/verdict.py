@@ -11,7 +11,6 @@ Not covered: the cost of the machine that serves the tuned model, and the value 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -20,16 +19,16 @@ from schemas.money import dollars
 from schemas.records import Record
 from schemas.step_names import INDEPENDENT, PROMPTED
 from schemas.wording import counted
-from train.evaluation.comparison import Comparison
-from train.evaluation.incomplete import MAX_UNKNOWN, incomplete_systems, why_incomplete
-from train.evaluation.intervals import (
-    Interval,
-    format_interval,
-    required_standard_errors,
-    significant_lead,
-    standard_errors,
+from train.evaluation.flips import (
+    inputs_beyond_the_bar,
+    percent,
+    what_ends_the_lead,
+    what_moves_the_rate,
+    what_would_decide,
 )
-from train.evaluation.metrics import MODES, TUNED, Evaluation, Mode, SystemResult
+from train.evaluation.incomplete import MAX_UNKNOWN, incomplete_systems, why_incomplete
+from train.evaluation.intervals import Interval, format_interval
+from train.evaluation.metrics import TUNED, Evaluation, Mode, SystemResult
 from train.evaluation.relation import (
     TIE_MARGIN,
     Relation,
@@ -37,7 +36,6 @@ from train.evaluation.relation import (
     lead_at_best,
     leads_in_both_directions,
     leads_under_one_only,
-    needs_more_inputs,
     relation,
     unfinished_modes,
     untuned,
@@ -67,9 +65,9 @@ _REPAIR_CHECK = (
 
 class ModelVerdict(Record):
     """`decision` is about shipping the tuned model, `fine_tune` about fine-tuning at all, each with its reasons;
-    `flips_when` lists what would change them. `break_even` is the number of calls per month at which every $100 per
-    month spent on serving the tuned model is paid back compared with the teacher; None if the teacher has no price, or
-    if one of the two was not measured."""
+    `flips_when` lists what would change them, each line alone. `break_even` is the number of calls per month at which
+    every $100 per month spent on serving the tuned model is paid back compared with the teacher; None if the teacher
+    has no price, or if one of the two was not measured."""
 
     decision: Decision
     fine_tune: FineTune
@@ -129,15 +127,18 @@ def _conclude(evaluation: Evaluation, relations: _Relations, ship_at: float) -> 
     fine_tune = _fine_tune([how for _, how in relations])
     because = [_describe_relation(evaluation, system, how) for system, how in relations]
     decisive = _decisive(relations, fine_tune)
-    undecided = [of for of in decisive if needs_more_inputs(evaluation, *of)]
-    flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
-    flips += [_what_would_change(evaluation, *of) for of in decisive if of not in undecided]
+    if fine_tune == "fine-tune":
+        flips = what_ends_the_lead(evaluation, [system for system, _ in decisive])
+    else:
+        flips = what_would_decide(evaluation, decisive)
     tuned = evaluation.system(TUNED)
     if not tuned.count("answered"):
         return _Conclusion(_UNKNOWN, fine_tune, ["no answer of tuned arrived, so nothing is known about it"], [_RERUN])
     if not tuned.count("complete"):
         ways, flip = why_incomplete(evaluation, tuned)
-        return _Conclusion("do not ship", _UNKNOWN, [f"tuned gave no complete answer: {ways}"], [flip])
+        is_few = evaluation.number_of_groups < LEAST_TEST_INPUTS
+        because = [f"tuned gave no complete answer: {ways}", *(because if is_few else [])]
+        return _Conclusion(_UNKNOWN if is_few else "do not ship", _UNKNOWN, because, [flip])
     if fine_tune == "fine-tune":
         decision, why, flip = _compare_with_bar(evaluation, ship_at)
         return _Conclusion(decision, fine_tune, [why, *because], [flip, *flips])
@@ -176,10 +177,13 @@ def _unless_form_only(
     is_worse = any(how == "worse" for _, how in relations)
     if not is_form_only(evaluation.check_names) or is_worse or _passes_nothing(evaluation):
         return concluded
-    bar, why, _ = _compare_with_bar(evaluation, ship_at)
-    is_below = bar == "do not ship"
+    bar, why, flip = _compare_with_bar(evaluation, ship_at)
+    is_below = bar == "do not ship" and evaluation.number_of_groups >= LEAST_TEST_INPUTS
     because = [*([why] if is_below else []), FORM_ONLY_NOTE, *concluded.because]
-    return _Conclusion(bar if is_below else _UNKNOWN, _UNKNOWN, because, [_CHECK_CORRECTNESS, *concluded.flips])
+    # What else is open stays open if correctness is checked; a lead in form alone decides nothing.
+    still_open = concluded.flips if concluded.fine_tune == _UNKNOWN else []
+    flips = ["; and ".join([_CHECK_CORRECTNESS, *still_open]), *([flip] if is_below else [])]
+    return _Conclusion(bar if is_below else _UNKNOWN, _UNKNOWN, because, flips)
 
 
 def _unless_incomplete(evaluation: Evaluation, relations: _Relations, concluded: _Conclusion) -> _Conclusion:
@@ -208,7 +212,7 @@ def _unless_unscored(evaluation: Evaluation, relations: _Relations, concluded: _
         decision = "not enough evidence"
     if of_rivals or fine_tune == "do not fine-tune":
         fine_tune = "not enough evidence"
-    kept = [flip for flip in flips if flip in (_CHECK_CORRECTNESS, _RERUN_MISSING)]
+    kept = [flip for flip in flips if flip.startswith((_CHECK_CORRECTNESS, _RERUN_MISSING))]
     return _Conclusion(decision, fine_tune, [*of_tuned, *of_rivals, *because], [_REPAIR_CHECK, *kept])
 
 
@@ -299,66 +303,6 @@ def _how_often(evaluation: Evaluation, other: SystemResult) -> str:
     return "at least as often" if leads and max(leads) < -TIE_MARGIN else "about as often"
 
 
-def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[SystemResult, Relation]]) -> str:
-    """The number of further test inputs at which all of these comparisons would be decided; a smaller number that
-    decides one of them changes no recommendation. Except where tuned has no lead: the least number of inputs then makes
-    a tie of the comparison, which is enough for "do not fine-tune"."""
-    needed, ties, kept = 0, list[int](), dict[str, list[str]]()
-    for other, how in undecided:
-        gaps = [gap for gap in comparisons_with(evaluation, other) if gap.more_inputs]
-        more = [(gap.more_inputs or 0, f"{gap.mode} ") for gap in gaps]
-        least_more, mode = min(more, default=(evaluation.seeds, ""))
-        differences = [gap.difference for gap in comparisons_with(evaluation, other) if gap.difference]
-        up_to_least = LEAST_TEST_INPUTS - min((gap.units for gap in differences), default=evaluation.number_of_groups)
-        needed = max(needed, up_to_least, least_more)
-        leads = [gap.estimate for gap in differences]
-        if how == "unclear":
-            kept.setdefault(mode, []).append(other.label)
-        elif max(leads) <= TIE_MARGIN:
-            ties.append(up_to_least)
-    if ties:
-        needed, kept = min(ties), {}
-    inputs = "was 1 more test input" if needed == 1 else f"were about {needed} more test inputs"
-    inputs += " of other groups" if evaluation.groups else ""
-    same = " and ".join(f"the {mode}difference from {', '.join(labels)}" for mode, labels in kept.items())
-    return f"there {inputs}" + (f", and {same} stayed the same" if same else "")
-
-
-def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
-    gaps = [gap for gap in comparisons_with(evaluation, other) if gap.shown is not None]
-    if how == "not measured":
-        return why_incomplete(evaluation, other, unfinished_modes(other) or MODES)[1]
-    if how == "better":
-        least = max(
-            gap.difference.estimate - _min_significant_lead(evaluation, gap, other) for gap in gaps if gap.difference
-        )
-        return f"tuned's lead over {other.label} was about {_points(least)} smaller (no longer significant)"
-    rates = [getattr(other, gap.mode).pass_rate.estimate for gap in gaps if gap.outcome != "better"]
-    tests = sum(gap.p_value is not None for gap in evaluation.comparisons)
-    units = min(gap.difference.units for gap in gaps if gap.difference)
-    lead = min(significant_lead(rate, units, tests) for rate in rates)
-    if (least := min(rates)) + lead > 1:
-        return f"harder checks or inputs left room for a lead: {other.label} passes {_percent(least)} of these"
-    return f"tuned led {other.label} by about {_points(lead)} on the same number of inputs"
-
-
-def _min_significant_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:
-    """About the smallest lead that the adjusted test would confirm if tuned lost passes on arbitrary inputs.
-
-    A lead d on n inputs (or groups) is d / sqrt(v) standard errors long. Of the lost passes, those on inputs that the
-    other system fails reduce v by 1 / n each, the others increase it.
-    """
-    current = standard_errors(gap.p_value or 1.0)
-    if gap.difference is None or current <= 0:
-        return 0.0
-    lead, n = gap.difference.estimate, gap.difference.seeds * evaluation.number_of_groups / evaluation.seeds
-    rate = getattr(other, gap.mode).pass_rate
-    decrease = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
-    needed = required_standard_errors(gap.p_value, gap.p_holm) ** 2
-    rest = max(0.0, (lead / current) ** 2 - decrease * lead)
-    return (needed * decrease + math.sqrt((needed * decrease) ** 2 + 4 * needed * rest)) / 2
-
-
 def _compare_with_bar(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:
     """Whether the pass rate is high enough, under the decoding in which tuned does best; it is too low only if it is
     under both."""
@@ -368,20 +312,14 @@ def _compare_with_bar(evaluation: Evaluation, ship_at: float) -> tuple[Decision,
     mode, rate = max(rates, key=lambda pair: pair[1].low)
     if rate.low < ship_at:
         mode, rate = max(rates, key=lambda pair: pair[1].high)
-    passes = f"tuned passes {_percent(rate.estimate)} [{_percent(rate.low)}, {_percent(rate.high)}] of {mode} answers"
+    passes = f"tuned passes {percent(rate.estimate)} [{percent(rate.low)}, {percent(rate.high)}] of {mode} answers"
     bar = f"evaluate.ship_at = {ship_at:g}"
-    if rate.low >= ship_at:
-        fewer = (
-            f"fewer than {_percent(ship_at)} passed (evaluate.ship_at)" if ship_at else "evaluate.ship_at was above 0"
-        )
-        return "ship", f"{passes}, which is above {bar}", fewer
-    if rate.high < ship_at:
-        return "do not ship", f"{passes}, which is below {bar}", f"at least {_percent(ship_at)} passed"
-    needed = f"more test inputs put the whole interval on one side of {_percent(ship_at)}"
-    if ship_at == 1:
-        needed = "evaluate.ship_at was below 1: no number of answers proves that all pass"
-    elif rate.estimate == ship_at:
-        needed = f"the rate moved away from {_percent(ship_at)}"
+    if rate.low >= ship_at or rate.high < ship_at:
+        needed = what_moves_the_rate([of for _, of in rates], ship_at) if ship_at else "evaluate.ship_at was above 0"
+        if rate.low >= ship_at:
+            return "ship", f"{passes}, which is above {bar}", needed
+        return "do not ship", f"{passes}, which is below {bar}", needed
+    needed = inputs_beyond_the_bar(evaluation, [of for _, of in rates], ship_at)
     return "not enough evidence", f"{passes}, and {bar} lies within the interval", needed
 
 
@@ -420,11 +358,3 @@ def in_words(verdict: ModelVerdict) -> list[str]:
 
 def _list_lines(heading: str, sentences: Iterable[str]) -> list[str]:
     return [f"  {heading if not number else ' ' * len(heading)} {line}" for number, line in enumerate(sentences)]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _points(share: float) -> str:
-    return counted(max(1, round(100 * share)), "point", "points")

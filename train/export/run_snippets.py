@@ -41,7 +41,9 @@ def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     own_code = (
         ", trust_remote_code=True" if is_trusted_name(trained.settings.base, trained.settings.trust_remote_code) else ""
     )
-    model = _MODEL.format(place="FOLDER" if merged else f'"{trained.base}"', own_code=own_code)
+    pinned = f', revision="{trained.settings.revision}"' if trained.settings.revision else ""
+    place = "FOLDER" if merged else f'"{trained.base}"{pinned}'
+    model = _MODEL.format(place=place, own_code=own_code)
     return _SNIPPET.format(
         folder=folder,
         imports="" if merged else "from peft import PeftModel\n",
@@ -59,8 +61,9 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     if trained.settings.method == "qlora":
         return f"vllm serve {folder}{own_code} --served-model-name tuned"
     rank = next((rank for rank in LORA_RANKS if rank >= trained.settings.r), trained.settings.r)
+    options = (f" --revision {trained.settings.revision}" if trained.settings.revision else "") + own_code
     return (
-        f"vllm serve {trained.base}{own_code} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
+        f"vllm serve {trained.base}{options} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
         f"    --chat-template {folder}/chat_template.jinja --generation-config {folder}"
     )
 

@@ -316,7 +316,8 @@ def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
 
 def test_a_release_that_is_not_proven_says_so(copy: Path, tmp_path: Path) -> None:
     """`registry add` took a model whose evaluation was not enough evidence, or that was never evaluated, without a
-    word. One sentence names what its evaluation concluded, also with `--json`."""
+    word, and `registry alias` put it into production. One sentence names what its evaluation concluded, also with
+    `--json`."""
     project_ = tmp_path / "project"
     project_.mkdir()
     (project_ / "pairsmith.toml").write_text(own_pairs.SPEC, encoding="utf-8")
@@ -329,13 +330,15 @@ def test_a_release_that_is_not_proven_says_so(copy: Path, tmp_path: Path) -> Non
             body["evidence"]["verdict"]["decision"] = decision
             body.pop("sha256")
             (export / "evidence.json").write_bytes(orjson.dumps({**body, "sha256": _digest(body)}))
-        words = ["add", str(export), "--project", str(project_)]
         answers: list[dict[str, Any]] = []
-        ran = CliRunner().invoke(
-            registry.command, [*words, "--json"], obj=Invocation(answers.append, Stopping(), NOBODY, [])
-        )
-        assert ran.exit_code == 0, ran.output
+        for words in (["add", str(export)], ["alias", "production", f"v{number + 1}"]):
+            ran = CliRunner().invoke(
+                registry.command,
+                [*words, "--project", str(project_), "--json"],
+                obj=Invocation(answers.append, Stopping(), NOBODY, []),
+            )
+            assert ran.exit_code == 0, ran.output
         endings = {"ship": "", None: "it comes without the evidence of an evaluation."}
         expected = endings.get(decision, "its evaluation concluded 'not enough evidence'.")
         warnings = [f"v{number + 1} is not proven: {expected}"] if expected else []
-        assert answers[0].get("warnings", []) == warnings
+        assert [answer.get("warnings", []) for answer in answers] == [warnings] * 2

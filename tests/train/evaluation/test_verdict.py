@@ -117,7 +117,7 @@ def test_the_stated_lead_is_about_significant(inputs: int, base: float) -> None:
     adjusted for all eight comparisons confirms 40 to 100 %, and with two thirds of it at most 30 %. The lead
     stated before, half of the present interval, was confirmed in 0 to 4 % at 30 and 60 inputs."""
     seen = verdict(evaluation(inputs=inputs, base=base, tuned=base, retrieval=base, teacher=1.0, **{"few-shot": base}))
-    (points,) = re.findall(r"tuned led base by about (\d+) points? on", " ".join(seen.flips_when))
+    (points,) = re.findall(r"tuned led base, few-shot, retrieval by about (\d+) points? on", " ".join(seen.flips_when))
     rng = np.random.default_rng(1)
 
     def confirmed(lead: float) -> float:
@@ -685,10 +685,10 @@ def test_a_model_without_any_answer_is_not_judged() -> None:
     ("tuned", "ship_at", "decision", "flip"),
     [
         (0.9, 0.0, "ship", "evaluate.ship_at was above 0"),
-        (0.9, 0.5, "ship", "fewer than 50 % passed (evaluate.ship_at)"),
+        (0.9, 0.5, "ship", "fewer than about 63 % passed: evaluate.ship_at would lie within the interval"),
         (1.0, 1.0, "not enough evidence", "evaluate.ship_at was below 1: no number of answers proves that all pass"),
         (0.9, 0.9, "not enough evidence", "the rate moved away from 90 %"),
-        (0.9, 0.85, "not enough evidence", "more test inputs put the whole interval on one side of 85 %"),
+        (0.9, 0.85, "not enough evidence", "there were about 156 more test inputs and the pass rate stayed the same"),
     ],
 )
 def test_a_bar_at_the_edge_has_sensible_advice(tuned: float, ship_at: float, decision: str, flip: str) -> None:

@@ -62,6 +62,16 @@ def test_the_snippet_trusts_code_only_for_its_own_base(tuned: TrainResult) -> No
         assert ("trust_remote_code" in words, "--trust-remote-code" in words) == (2 * (name != "other",))
 
 
+def test_a_pinned_base_is_loaded_at_its_commit(tuned: TrainResult) -> None:
+    """With `train.revision` the adapter fits that commit: the snippet and the vLLM command loaded the newest one. A
+    merged model brings its own weights."""
+    pinned = tuned.model_copy(update={"settings": tuned.settings.model_copy(update={"revision": "abc123"})})
+    is_adapter = tuned.settings.method == "lora"
+    assert ('", revision="abc123", dtype="auto")' in snippet(pinned)) == is_adapter
+    assert (" --revision abc123 --enable-lora" in vllm_command(pinned)) == is_adapter
+    assert "revision" not in snippet(tuned) + vllm_command(tuned)
+
+
 def test_the_generation_config_matches_the_evaluation(tuned: TrainResult) -> None:
     """It stops at the end of a turn and samples as in the evaluation: a setting that was off is written as off, where
     transformers would use top_k 50. Greedy decoding is do_sample for transformers and a temperature of zero for vLLM,
