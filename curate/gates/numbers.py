@@ -13,6 +13,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from math import inf, nextafter
 
+from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number_forms import (
     Number,
@@ -236,7 +237,7 @@ def _in_digits(folded: str) -> tuple[Number, ...]:
 
 
 def _read_digits(folded: str) -> Iterator[Number]:
-    end = 0
+    end, elsewhere = 0, other_calendars(folded)
     for match in _DIGITS.finditer(folded):
         (number, tail), start = match.groups(), match.start()
         if start < end:
@@ -259,6 +260,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         forms = _forms(number, tail, before, _behind(folded, end))
         if len(number) == _SHORT_YEAR and folded[start - 1 : start] in _DATE_MARKS:
             forms |= _years_of(number, folded[max(0, start - _MAX_DAY) : start])
+        forms |= elsewhere.get(match.start(), frozenset())
         yield Number(folded[start:end] if letters else number, forms, letters)
 
 
@@ -289,7 +291,7 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     if tail == "s" and len(number) in (2, 4):
         forms |= {number[-2:], "19" + number[-2:]}
     if len(number) <= 2 or "." in number:
-        forms |= _clock(number, tail, after[:5], before)
+        forms |= _clock(number, tail, after, before)
     return frozenset(forms)
 
 
