@@ -105,7 +105,7 @@ _SOLAR = re.compile(r"(?<![\d.,:])1[2-4]\d\d(?![\d:]|[.,]\d)")
 def _solar_date() -> re.Pattern[str]:
     months = alternation(listed_values("solar_months"))
     return re.compile(
-        rf"(?<!\d)(?P<day_a>\d\d?) (?P<month_a>{months})(?: ماه)?,? (?:سال )?(?P<year_a>1[2-4]\d\d)(?!\d)"
+        rf"(?<!\d)(?P<day_a>\d\d?) (?P<month_a>{months})(?:,? [^\W\d]{{2,4}}){{0,2}},? (?P<year_a>1[2-4]\d\d)(?!\d)"
         r"|(?<!\d)(?P<year_b>1[2-4]\d\d)/(?P<month_b>\d\d?)/(?P<day_b>\d\d?)(?!\d)"
     )
 

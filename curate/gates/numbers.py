@@ -116,7 +116,10 @@ class NumberMentions:
             return True
         parts = _POINT.split(number.text)
         if len(parts) == 2 and all(self._has_any_form((_plain(part),)) for part in parts if part.isdigit()):
-            return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
+            turned = _plain(f"{parts[1]}.{parts[0]}")  # 6.4 is not 4.6, though it has both parts
+            return (
+                "." not in turned or turned in number.forms or turned not in self._in_digits
+            )  # 10.30 is 10:30, and 7,9 may be 7 and 9
         if (time := _FOUR_DIGITS.fullmatch(number.text)) and not any(
             _FOUR_DIGITS.fullmatch(n.text) for n in self._digits
         ):  # 1430 is 14:30
