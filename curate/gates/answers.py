@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from curate.gates import records
+from curate.gates.calendars import has_hijri_date, names_an_era
 from curate.gates.dates import find_days
 from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import clause_ends
@@ -28,7 +29,7 @@ from curate.gates.numbers import (
 )
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
+from curate.gates.readings import has_year, is_read_as
 from curate.gates.scripts import in_simplified
 from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, find_conversions, named_currencies
 from curate.gates.words import stemmer_for
@@ -239,12 +240,14 @@ class _Input:
         if date := _DATE.fullmatch(leaf.strip()):
             year, day = date[1] or "", date[3]
             with suppress(ValueError):
-                if year and has_hijri_date(self._text, datetime.date.fromisoformat(leaf.strip()[:10])):
+                if year and has_hijri_date(
+                    with_ascii_digits(self._text), datetime.date.fromisoformat(leaf.strip()[:10])
+                ):
                     return True
             years = (
                 year in ("", *self._years)
                 or has_year(self._text, year, self._language)
-                or (self._in_digits(year[2:]) and not names_an_era(self._text))
+                or (self._in_digits(year[2:]) and not names_an_era(with_ascii_digits(self._text)))
                 or (self._known and self._has_number(year))
             )
             swapped = (date[2].lstrip("0"), date[3].lstrip("0"))

@@ -34,6 +34,8 @@ _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я]
 _CARD_GROUPS = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
 _DOI = re.compile(r"(?<![\w.])10\.\d{4,9}/[^\s<>\"'()\[\]]*[^\s<>\"'()\[\].,;:]")  # identifier of an article
 _ENDING = re.compile(r"[-:'\u2019][^\W\d_]{1,5}\Z")  # of a case, as in Bengali, Georgian or Hungarian
+# Words of another script written together with an address: Hebrew and Arabic prepositions, Indian postpositions.
+_ATTACHED = re.compile(r"\A[^\W\da-z]{1,4}-?(?=[a-z\d])|(?<=[a-z])[^\W\d_a-zß-ɏ]\W?[^\Wa-z]*\Z")
 # In front of the names of namespaces and schemas, which nobody follows.
 _names_schema = word_pattern(r"(?<![a-z]){names_of_schemas}(?::\w+)?[\"']?\s?[=:]\s?[\"'](?:[^\s\"'<>]+\s+)*\Z")
 _NEAR = 200  # characters in front of an address
@@ -67,7 +69,7 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
         address = fold(contact).partition("://")[2] or fold(contact)  # shop.example is https://shop.example
-        spellings = (address, unescape(address), _ENDING.sub("", address))
+        spellings = (address, unescape(address), _ENDING.sub("", address), _ATTACHED.sub("", address))
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else any(map(given.__contains__, spellings))
         known = known or _names_schema().search(fold(text[max(0, match.start() - _NEAR) : match.start()])) is not None
         if not known and not (kind == "phone" and is_date(contact)):

@@ -16,7 +16,7 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, only_flagged, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.repeated_parts import copied_example, is_unspaced_alphabet, letter_loop, repeated_part
+from curate.gates.repeated_parts import copied_example, is_unspaced_alphabet, letter_loop, repeated_part, without_spaces
 from curate.gates.same_words import CLOSING, FULL_STOPS, is_confirmed, is_corrected
 from curate.gates.words import cached_per_word, count_words, filler, stemmer_for, without_options, words
 from schemas.kinds import KINDS, KindName
@@ -37,17 +37,20 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
     """The words of the output, and their ratio to the words of the input, are within `bounds`. Score: the words.
 
     Words are counted as a word counter does (by whitespace; by character in scripts without spaces), so an option such
-    as `--ar 3:2` counts as two.
+    as `--ar 3:2` counts as two. In the ratio, four letters of Thai, Lao, Khmer or Burmese are a word.
     Not covered: a text of the right length that ends in mid-sentence.
     """
-    output, input = count_words(pair.output), max(1, count_words(pair.input))
-    ratio = output / input
+    output = count_words(pair.output)
     if output < bounds.min_words:
         return rejected("short", f"it has {output} words, at least {bounds.min_words} are required", output)
     if output > bounds.max_words:
         return rejected("long", f"it has {output} words, at most {bounds.max_words} are allowed", output)
-    measured = f"{output} words are {ratio:.2f} times the {input} of the input"
-    if output < floor(bounds.min_ratio * input):  # a fifth of 12 words is 2
+    of_output, of_input = (
+        max(1, count_words(text) - without_spaces(text) * 3 // 4) for text in (pair.output, pair.input)
+    )
+    ratio = of_output / of_input
+    measured = f"{of_output} words are {ratio:.2f} times the {of_input} of the input"
+    if of_output < floor(bounds.min_ratio * of_input):  # a fifth of 12 words is 2
         return rejected("short", f"{measured}, at least {bounds.min_ratio:g} times are required", output)
     if ratio > bounds.max_ratio:
         return rejected("long", f"{measured}, at most {bounds.max_ratio:g} times are allowed", output)

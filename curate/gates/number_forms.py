@@ -144,6 +144,29 @@ def scale_powers(language: str) -> dict[str, int]:
     return every if language == "en" else {word: power for word, power in every.items() if word != "billion"}
 
 
+@cache
+def compact_scales(language: str) -> dict[str, tuple[int, bool]]:
+    """Return the scale words beside digits, from the Unicode CLDR, with their powers of ten and whether they stand
+    before the number: `tỷ` is (9, False), `elfu` (3, True). A single letter is none."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        formats = Locale.parse(language).compact_decimal_formats.values()
+    except (UnknownLocaleError, ValueError):
+        return {}
+    scales = dict[str, tuple[int, bool]]()
+    for power, form in (item for plurals in formats for forms in plurals.values() for item in forms.items()):
+        scale = _SCALE.fullmatch(fold(_MARKS.sub("", form.pattern.partition(";")[0])))
+        if scale and len(word := (scale[1] or scale[3] or "").rstrip(".")) > 1:
+            named = (len(power) - len(scale[2]), bool(scale[1]))
+            scales |= {word: named, f"{word}.": named}
+    return scales
+
+
+_MARKS = re.compile("['\u200e\u200f]")  # quotation marks of a pattern, and directions
+_SCALE = re.compile(r"([^\W\d]\D*?)?\s?(0+)\s?([^\W\d]\D*)?")
+
+
 def with_decimal_fractions(folded: str) -> str:
     """Return folded text with mixed fractions as decimals: `1.5` for `1 1/2`, `1.5 litre` for `a litre and a half`."""
     if says("any", "halves_behind", folded) or says("any", "halves_beside", folded):

@@ -13,6 +13,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from math import inf, nextafter
 
+from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number_forms import (
     Number,
@@ -115,7 +116,10 @@ class NumberMentions:
             return True
         parts = _POINT.split(number.text)
         if len(parts) == 2 and all(self._has_any_form((_plain(part),)) for part in parts if part.isdigit()):
-            return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
+            turned = _plain(f"{parts[1]}.{parts[0]}")  # 6.4 is not 4.6, though it has both parts
+            return (
+                "." not in turned or turned in number.forms or turned not in self._in_digits
+            )  # 10.30 is 10:30, and 7,9 may be 7 and 9
         if (time := _FOUR_DIGITS.fullmatch(number.text)) and not any(
             _FOUR_DIGITS.fullmatch(n.text) for n in self._digits
         ):  # 1430 is 14:30
@@ -236,7 +240,7 @@ def _in_digits(folded: str) -> tuple[Number, ...]:
 
 
 def _read_digits(folded: str) -> Iterator[Number]:
-    end = 0
+    end, elsewhere = 0, other_calendars(folded)
     for match in _DIGITS.finditer(folded):
         (number, tail), start = match.groups(), match.start()
         if start < end:
@@ -259,6 +263,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         forms = _forms(number, tail, before, _behind(folded, end))
         if len(number) == _SHORT_YEAR and folded[start - 1 : start] in _DATE_MARKS:
             forms |= _years_of(number, folded[max(0, start - _MAX_DAY) : start])
+        forms |= elsewhere.get(match.start(), frozenset())
         yield Number(folded[start:end] if letters else number, forms, letters)
 
 
@@ -289,7 +294,7 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     if tail == "s" and len(number) in (2, 4):
         forms |= {number[-2:], "19" + number[-2:]}
     if len(number) <= 2 or "." in number:
-        forms |= _clock(number, tail, after[:5], before)
+        forms |= _clock(number, tail, after, before)
     return frozenset(forms)
 
 

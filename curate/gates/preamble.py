@@ -141,7 +141,8 @@ def _phrases(spoken: _Spoken) -> Iterator[Judgement]:
         is_about_machines = refusal and refusal.rule.table == "refusal.maybe" and says("any", "machines", spoken.other)
         if refusal and not is_about_machines and not spoken.restates_denial:
             judgement = rejected("refusal", f"the {spoken.side} text says {quote(refusal.quoted)}")
-            yield only_flagged(judgement) if _part(refusal) in _UNSURE else judgement
+            is_doubtful = _part(refusal) in _UNSURE or (spoken.kind == "reply" and _is_a_persons(refusal, spoken))
+            yield only_flagged(judgement) if is_doubtful else judgement
     chat = phrases(spoken.code).find("preamble", spoken.folded, *given)
     if spoken.is_output and spoken.code != "en":  # a server's error is in English, whatever the task's language
         chat = chat or phrases("en").find("preamble.error", spoken.folded, *given) or _english_chat(spoken)
@@ -153,6 +154,15 @@ def _phrases(spoken: _Spoken) -> Iterator[Judgement]:
 
 def _part(finding: PhraseMatch) -> str:
     return finding.rule.table.partition(".")[2]
+
+
+def _is_a_persons(refusal: PhraseMatch, spoken: _Spoken) -> bool:
+    """Whether a reply refuses something as people do: `I cannot help you fill it in by telephone`, not what only models
+    refuse, such as content or a request."""
+    if is_bare_refusal(spoken.folded, spoken.code):
+        return False
+    parts = without_speech(spoken.folded).partition(refusal.quoted)
+    return not any(says(spoken.code, words, part) for words in ("comply", "text") for part in parts)
 
 
 def _is_in_place(chat: PhraseMatch, spoken: _Spoken) -> bool:
@@ -171,9 +181,9 @@ def _is_doubtful(chat: PhraseMatch, spoken: _Spoken) -> bool:
     return _part(chat) in _UNSURE or (is_closing and _is_courtesy(chat.quoted, spoken.text, spoken.code))
 
 
-_UNSURE = ("maybe", "agreed", "loan", "outage")  # parts of a table that only flag
+_UNSURE = ("maybe", "agreed", "loan", "outage", "choice")  # parts of a table that only flag
 _CODES = {
-    "options": "options",
+    **dict.fromkeys(("options", "choice"), "options"),
     "leak": "prompt_leak",
     **dict.fromkeys(("error", "outage"), "server_error"),
     "marker": "special_token",

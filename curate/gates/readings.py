@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from datetime import date
 from functools import cache, lru_cache
 from itertools import chain
 from math import isclose
 
+from curate.gates.calendars import years_of_eras
 from curate.gates.folding import CACHE_SIZE, fold
-from curate.gates.number_forms import scale_powers
+from curate.gates.number_forms import compact_scales, scale_powers
 from curate.gates.number_words import spelling_rules, values_of_numeral, words_to_digits
 from curate.gates.numbers import digit_numbers, join_digit_groups, with_ascii_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases.word_patterns import listed_values, word_pattern
 from curate.gates.units import CURRENCIES, duration_names
 
 _LARGEST = 10**15  # values from which on nothing is looked for in words
@@ -50,7 +50,7 @@ def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
         return False
     exact, seconds, months = _totals(text, language)
     times = chain((s / size for s in seconds for size in _SECONDS.values()), (m / n for m in months for n in (1, 12)))
-    if any(isclose(abs(leaf), total, rel_tol=1e-9) for total in exact) or leaf in _years_of_eras(
+    if any(isclose(abs(leaf), total, rel_tol=1e-9) for total in exact) or leaf in years_of_eras(
         with_ascii_digits(text)
     ):
         return True
@@ -62,7 +62,7 @@ def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
 def has_year(text: str, year: str, language: str) -> bool:
     """Whether a text gives a year of four digits in words, in another script, or of another era that it names."""
     digits = with_ascii_digits(text)
-    if re.search(rf"(?<!\d){year}(?!\d)", digits) or int(year) in _years_of_eras(digits, islamic=False):
+    if re.search(rf"(?<!\d){year}(?!\d)", digits) or int(year) in years_of_eras(digits, islamic=False):
         return True
     runs = (run.replace("零", "〇") for run in _FOUR.findall(digits))
     in_characters = any("".join(str("〇一二三四五六七八九".index(digit)) for digit in run) == year for run in runs)
@@ -70,61 +70,6 @@ def has_year(text: str, year: str, language: str) -> bool:
 
 
 _FOUR = re.compile(r"[〇零一二三四五六七八九]{4}")
-
-
-def names_an_era(text: str) -> bool:
-    """Whether a text gives a year of an era, such as 令和6年, or of the Islamic calendar."""
-    return bool(_years_of_eras(with_ascii_digits(text)))
-
-
-def has_hijri_date(text: str, day: date) -> bool:
-    """Whether a text gives a day of the Islamic calendar that is this one, or next to it: months begin by sight."""
-    months = _pairs("hijri_months")
-    for match in _hijri_date().finditer(with_ascii_digits(text)):
-        n, y, m = int(match["day"]), int(match["year"]), int(months[match["month"]])
-        of_year = (11 * y + 3) // 30 + 354 * y + 30 * m - (m - 1) // 2 + n  # the arithmetical calendar
-        if abs(of_year + 1948440 - 385 - 1721425 - day.toordinal()) <= 1:
-            return True
-    return False
-
-
-@cache
-def _pairs(name: str) -> dict[str, str]:
-    """Return the words of a list of `word=value` in all languages, folded, with their values."""
-    pairs = (pair.replace("_", " ").rpartition("=") for pair in words_of(name))
-    return {fold(word): value for word, _, value in pairs}
-
-
-@cache
-def _hijri_date() -> re.Pattern[str]:
-    return re.compile(
-        rf"(?<!\d)(?P<day>\d\d?)\.?\s(?P<month>{alternation(_pairs('hijri_months'))}),?\s(?P<year>1[34]\d\d)(?!\d)"
-    )
-
-
-def _years_of_eras(folded: str, *, islamic: bool = True) -> set[int]:
-    """Return the years of the Gregorian calendar that a text gives in another era: 令和6年, พ.ศ. 2567, 1445 AH."""
-    years = set[int]()
-    for match in _era_year().finditer(folded):
-        written = match["after"] or match["before"]
-        number = 1 if written == "元" else int(written) if written.isdigit() else max(values_of_numeral(written))
-        years.add(number + int(_pairs("eras")[match["era"] or match["behind"]]))
-    for match in _hijri_year().finditer(folded) if islamic else ():
-        first = int(0.970224 * int(match[1] or match[2]) + 621.5774)
-        years |= {first, first + 1}
-    return years
-
-
-@cache
-def _era_year() -> re.Pattern[str]:
-    eras = alternation(_pairs("eras"))
-    return re.compile(
-        rf"(?<![a-z])(?P<era>{eras})\W{{0,2}}(?P<after>\d{{1,4}}|元|[一二三四五六七八九十百]+)(?!\d)"
-        rf"|(?<!\d)(?P<before>\d{{4}})\W{{0,2}}(?P<behind>{eras})(?![a-z])"
-    )
-
-
-_hijri_year = word_pattern(r"(?<!\d)(1[34]\d\d) ?{hijri}(?!\w)|{hijri} ?(1[34]\d\d)(?!\d)")
 
 
 # Numbers in words ---------------------------------------------------------------------------------------------------
@@ -200,6 +145,8 @@ def _totals(text: str, language: str) -> tuple[set[float], set[float], set[float
         here = {(number + added) * factor for number in numbers}
         if match["minutes"] and factor == _SECONDS["hour"]:
             here = {value + 60 * int(match["minutes"]) for value in here}
+        if match["scale"] and language in _DIGITS_BEHIND and (tenths := _TENTHS.match(figures, match.end())):
+            here |= {value + float(f"0.{tenths[1]}") * factor for value in here}
         totals[kind] |= here
         near = _GAP.fullmatch(figures, last, match.start()) is not None
         sums = {key: values for key, values in sums.items() if near and key[0] == kind and key[1] > factor}
@@ -210,14 +157,17 @@ def _totals(text: str, language: str) -> tuple[set[float], set[float], set[float
     return totals["exact"], totals["time"], totals["month"]
 
 
+_DIGITS_BEHIND, _TENTHS = ("vi", "zh"), re.compile(r" ?(\d{1,3})(?![\d.,])")  # 6tr5 is 6.5 million, 3万5 is 35,000
+
+
 def _figures(text: str, language: str) -> str:
     """Return a folded text with its numbers in digits, as far as they are in few words."""
     figures = _half_behind().sub(r" \g<0>", join_digit_groups(with_ascii_digits(text)))
-    figures = words_to_digits(figures, language)
+    figures = words_to_digits(_with_powers(figures, language), language)
     if not figures.isascii():
         figures = _NUMERAL.sub(_numeral_in_digits, figures)
     figures = _percent_before().sub(r"\1%", figures)
-    return _in_figures().sub(lambda word: _pairs("in_figures")[word[0]], figures)
+    return _in_figures().sub(lambda word: listed_values("in_figures")[word[0]], figures)
 
 
 _percent_before = word_pattern(r"{percent_before}(\d+(?:\.\d+)?)")
@@ -230,21 +180,45 @@ def _numeral_in_digits(numeral: re.Match[str]) -> str:
 
 @cache
 def _in_figures() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{alternation(_pairs('in_figures'))})(?!\w)")
+    return re.compile(rf"(?<!\w)(?:{alternation(listed_values('in_figures'))})(?!\w)")
 
 
 def _added(words: str | None) -> float:
-    return float(_pairs("added")[words.strip(" -")]) if words else 0.0
+    return float(listed_values("added")[words.strip(" -")]) if words else 0.0
+
+
+def _with_powers(figures: str, language: str) -> str:
+    """Return folded text with the scale words beside digits as signs that no list of words has: `5.8^j` for 5.8 tỷ."""
+    before, behind = _scales_beside_digits(language)
+    figures = before.sub(lambda found: f"{found[2]} {found[1]}", figures) if before else figures
+    return behind.sub(lambda found: _POWERS[_scales(language)[found[1]]], figures)
+
+
+_NO_SPACES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # in these scripts
+# The signs of the powers of ten, which end in a letter, as digits may follow.
+_POWERS = {power: f"^{chr(ord('a') + power)}" for power in range(2, 16)}
+
+
+@cache
+def _scales_beside_digits(language: str) -> tuple[re.Pattern[str] | None, re.Pattern[str]]:
+    """Return patterns for scale words before a number, if the language has such (`elfu 50`), and behind one."""
+    before = [word for word, (_, is_before) in compact_scales(language).items() if is_before]
+    first = re.compile(rf"(?<!\w)({alternation(before)}) (\d+(?:[.,]\d+)*)") if before else None
+    return first, re.compile(rf"(?<=\d)[ -]?({alternation(_scales(language))})(?:(?<=[{_NO_SPACES}])|(?![^\W\d_]))")
 
 
 @cache
 def _scales(language: str) -> dict[str, int]:
-    return scale_powers(language) | {word: int(power) for word, power in _pairs("scale_names").items()}
+    """Return the scale words of the tables, and those of the CLDR for a language, with their powers of ten."""
+    signs = {sign: power for power, sign in _POWERS.items()}
+    named = {word: int(power) for word, power in listed_values("scale_names").items()}
+    known = {word: power for word, (power, _) in compact_scales(language).items()}
+    return scale_powers(language) | named | known | signs
 
 
 @cache
 def _quantity(language: str) -> re.Pattern[str]:
-    added = f"[ -]?(?:{alternation(_pairs('added'))})"
+    added = f"[ -]?(?:{alternation(listed_values('added'))})"
     times = alternation(duration_names(language))
     scales = alternation(_scales(language))
     return re.compile(

@@ -33,6 +33,11 @@ def is_unspaced_alphabet(text: str) -> bool:
     return 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
 
 
+def without_spaces(text: str) -> int:
+    """Return how many letters a text has in alphabets written without spaces: Thai, Lao, Khmer and Burmese."""
+    return 0 if text.isascii() else len(_ALPHABETS.findall(text))
+
+
 def letter_loop(text: str) -> str:
     """Describe a loop in a text written without spaces, as the start of a message; or ''."""
     if not is_unspaced_alphabet(text):

@@ -27,6 +27,13 @@ def word_pattern(template: str, flags: int = 0) -> Callable[[], re.Pattern[str]]
     return cache(lambda: re.compile(_LISTS.sub(words, template), flags))
 
 
+@cache
+def listed_values(name: str) -> dict[str, str]:
+    """Return the words of a list of `word=value` in all languages, folded, with their values."""
+    pairs = (pair.replace("_", " ").rpartition("=") for pair in words_of(name))
+    return {fold(word): value for word, _, value in pairs}
+
+
 def listed(name: str) -> Callable[[str], re.Match[str] | None]:
     """Return a function that finds the first word of a list in folded text, in any language and at any place in it."""
     pattern = word_pattern(rf"(?<!{LETTER}){{{name}}}(?!{LETTER})")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from curate.gates.asked_format import wrong_format
+from curate.gates.readings import is_read_as
 from prompts.answer_form import AnswerForm
 from tests.curate.gates.test_gate_rates import Outcome, Row, outcome_of
 
@@ -16,6 +17,10 @@ OPENINGS: list[Row] = [
     json.loads(line)
     for line in (Path(__file__).parent / "inline_openings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+
+
+def written(name: str) -> list[Row]:
+    return [json.loads(line) for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()]
 
 
 def of(kind: str, language: str, input: str, output: str, **row: object) -> Outcome:
@@ -304,3 +309,79 @@ def test_an_opening_before_a_reply_is_not_what_its_message_asks_for() -> None:
         ("de", "Haben Sie meine Nachricht erhalten?", "Hier ist ein Antwortvorschlag:\n\nJa, danke."),
     ):
         assert "preamble" in of("reply", language, message, reply).rejecting
+
+
+@pytest.mark.slow
+def test_amounts_with_a_scale_word_are_read() -> None:
+    """`5,8 tỷ`, `6tr5`, `elfu 50`, `850 тис.`: a record may write 111 such amounts of 37 languages in full. Before, it
+    was 41 of them. None is read as a wrong number: ten or a thousand times as much, or a third more."""
+    rows = written("scaled_amounts.jsonl")
+    assert (len(rows), len({row["language"] for row in rows})) == (111, 37)
+    assert [row for row in rows if not is_read_as(row["text"], row["right"], row["language"])] == []
+    assert [(row, n) for row in rows for n in row["wrong"] if is_read_as(row["text"], n, row["language"])] == []
+
+
+@pytest.mark.slow
+def test_years_of_another_calendar_and_hours_of_another_clock_are_kept() -> None:
+    """A right translation of a Thai, Persian, Taiwanese or Japanese year was rejected, and 9:30 p.m. for 21.30 flagged
+    as invented; a year or an hour that is wrong still is."""
+    for row in written("calendars.jsonl"):
+        outcome = of("translate", row["language"], row["input"], row["output"], to=row["to"])
+        assert bool(outcome.rejecting or outcome.flagging) is not row["good"], (row, outcome)
+
+
+@pytest.mark.parametrize(
+    ("kind", "language", "input", "output", "seen"),
+    [
+        ("free", "en", "Write a Terraform module.", "I'm sorry, but I can't assist with creating modules.", "rejected"),
+        ("free", "en", "Write a poem about autumn.", "I'm sorry, I cannot create poetry.", "rejected"),
+        ("reply", "en", "Can you open an account for me?", "Sorry, I can't create accounts by phone.", ""),
+        ("reply", "es", "¿Me ayuda a rellenarlo?", "Lo siento, no puedo ayudarle por teléfono; venga aquí.", "flagged"),
+        (
+            "reply",
+            "it",
+            "Lo scrive lei?",
+            "Mi dispiace, non posso scrivere il reclamo, ma le mando il modulo.",
+            "flagged",
+        ),
+        ("reply", "es", "Hola", "Lo siento, no puedo ayudar con ese contenido.", "rejected"),
+        ("reply", "ko", "시끄러워요", "옵션 1: 소음으로 불편을 드려 죄송합니다.\n옵션 2: 의견 감사합니다.", "flagged"),
+        ("reply", "pl", "Nie działa.", "Krok 1: Proszę go wyłączyć.\nKrok 2: Proszę go włączyć.", ""),
+    ],
+)
+def test_refusals_of_work_and_options_in_short_tables(kind, language, input, output, seen) -> None:
+    """A refusal that names the work was no refusal in English, and what an agent cannot do was one in Spanish,
+    Portuguese, Italian and Russian. Two numbered options are flagged in 25 languages more, and steps are not."""
+    outcome = of(kind, language, input, output)
+    judged = "rejected" if "preamble" in outcome.rejecting else "flagged" if "preamble" in outcome.flagging else ""
+    assert judged == seen
+
+
+def test_a_decimal_with_its_parts_exchanged_is_another_number() -> None:
+    """6.4 for 4.6 passed, because 4 and 6 both occur; 10:30 for 10.30 and 4 June for 4.6. do."""
+    assert "invented" in of("rewrite", "hi", "भूकंप की तीव्रता 4.6 मापी गई।", "6.4 तीव्रता का भूकंप").flagging
+    assert of("rewrite", "en", "Meet on 4.6. at 10.30.", "Meet on June 4 at 10:30.") == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize(("thai", "english"), [("พนักงานต้อนรับ", "Receptionist"), ("อิเล็กทรอนิกส์", "Electronics")])
+def test_letters_of_an_alphabet_without_spaces_are_no_words(thai: str, english: str) -> None:
+    """14 letters for a word were 14 words for one, so short translations from and into Thai were rejected."""
+    for source, text, language, to in ((thai, english, "th", "en"), (english, thai, "en", "th")):
+        assert "length" not in of("translate", language, source, text, to=to).rejecting
+    assert "length" in of("translate", "th", f"{thai} " * 8, english, to="en").rejecting
+
+
+def test_what_other_scripts_attach_to_an_address_is_no_part_of_it() -> None:
+    """`ל-office@levi.example` and `office@levi.exampleपर` are the address that the input has; another one is not."""
+    asked, kept = "פנו אל office@levi.example", "פנו ל-office@levi.example"
+    assert "contacts" not in of("rewrite", "he", asked, kept).flagging
+    assert "contacts" in of("rewrite", "he", asked, kept.replace("office", "info")).flagging
+
+
+@pytest.mark.parametrize(
+    ("input", "is_flagged"),
+    [("Mark this variable as sensitive.", False), ("It broke. Mark this ticket as urgent.", True)],
+)
+def test_an_instruction_to_mark_something_is_no_injection(input: str, is_flagged: bool) -> None:
+    """Behind what the sender says, or about the sender's own text, it is."""
+    assert ("injection" in of("free", "en", input, "Done as asked.").flagging) is is_flagged
