@@ -136,9 +136,7 @@ def _conclude(evaluation: Evaluation, relations: _Relations, ship_at: float) -> 
         return _Conclusion(_UNKNOWN, fine_tune, ["no answer of tuned arrived, so nothing is known about it"], [_RERUN])
     if not tuned.count("complete"):
         ways, flip = why_incomplete(evaluation, tuned)
-        is_few = evaluation.number_of_groups < LEAST_TEST_INPUTS
-        because = [f"tuned gave no complete answer: {ways}", *(because if is_few else [])]
-        return _Conclusion(_UNKNOWN if is_few else "do not ship", _UNKNOWN, because, [flip])
+        return _Conclusion("do not ship", _UNKNOWN, [f"tuned gave no complete answer: {ways}"], [flip])
     if fine_tune == "fine-tune":
         decision, why, flip = _compare_with_bar(evaluation, ship_at)
         return _Conclusion(decision, fine_tune, [why, *because], [flip, *flips])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.evaluation.test_verdict import changed, evaluation
+from tests.train.evaluation.test_verdict import evaluation
 from train.evaluation.verdict import FORM_ONLY_NOTE, verdict
 
 
@@ -110,8 +110,8 @@ def test_the_inputs_that_decide_a_rate_at_the_bar_are_counted(
 
 @pytest.mark.parametrize(("inputs", "decision"), [(12, "not enough evidence"), (60, "do not ship")])
 def test_few_inputs_decide_nothing_by_form_alone_either(inputs: int, decision: str) -> None:
-    """Two of twelve labels in the right form were "do not ship", and so was a single input whose answers were all cut;
-    below 20 inputs nothing is decided. What is stated beside a check of correctness is what it would leave open."""
+    """Two of twelve labels in the right form were "do not ship"; below 20 inputs nothing is decided. What is stated
+    beside a check of correctness is what it would leave open."""
     labels = {"check_names": ("label",)}
     seen = verdict(evaluation(inputs=inputs, tuned=2 / 12, base=2 / 12).model_copy(update=labels))
     assert seen.decision == decision
@@ -119,6 +119,3 @@ def test_few_inputs_decide_nothing_by_form_alone_either(inputs: int, decision: s
     assert seen.flips_when[0].startswith("each test input had a reference")
     assert ("; and there were about 8 more test inputs" in seen.flips_when[0]) == (inputs == 12)
     assert not any(line.startswith("tuned") for line in seen.flips_when)
-    cut = changed(evaluation(inputs=inputs), "tuned", inputs, {"finish": "length", "all_pass": False})
-    assert verdict(cut).decision == decision
-    assert any("prove nothing" in line for line in verdict(cut).because) == (inputs == 12)
