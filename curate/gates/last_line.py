@@ -120,8 +120,8 @@ def _hangs(last: _LastLine) -> Judgement | None:
     words, above = last.lexicon, _lines(last.before)
     sure = last.word in words.words("hangs") or last.word in words.words("prepositions")
     is_title_in_list = above and all(map(_ITEM.match, (above[-1], last.line))) and not _STOPS.search(above[-1])
-    if is_title_in_list and not sure:
-        return None
+    if not sure and (is_title_in_list or _NO_STOPS.search(last.pair.input.strip(" .\n"))):
+        return None  # titles, and translations from scripts without full stops, end with any word but those
     seldom = last.ends_with(words.words("hangs")) or (not last.unspaced and last.word in words.stop)
     if seldom and last.has_own_end(12 if last.unspaced else 4 if sure else 8):
         return passed(f"its last word is {quote(last.word)}, without a full stop", flag="unended")

@@ -157,7 +157,7 @@ def _totals(text: str, language: str) -> tuple[set[float], set[float], set[float
     return totals["exact"], totals["time"], totals["month"]
 
 
-_DIGITS_BEHIND, _TENTHS = ("vi", "zh"), re.compile(r" ?(\d{1,3})(?![\d.,])")  # 6tr5 is 6.5 million, 3万5 is 35,000
+_DIGITS_BEHIND, _TENTHS = ("vi", "zh"), re.compile(r" ?(\d{1,3})(?![.,]?\d)")  # 6tr5 is 6.5 million, 3万5 is 35,000
 
 
 def _figures(text: str, language: str) -> str:

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
-from pairsmith.user_file.header_words import GROUP, ID, LABELS, MODEL
+from pairsmith.user_file.header_words import COMPOUNDS, GROUP, ID, LABELS, MODEL
 from pairsmith.user_file.record_schema import is_record
 from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
@@ -37,6 +37,7 @@ _OFTEN, _MAX_LABELS = 5, 300
 _ONCE_PER = 10  # at most one row in this many may have a label of its own
 _CONSTANT = 3  # rows with the same value
 _MIN_GROUPS = 10  # a column that says which rows belong together has at least this many distinct values
+_BEFORE_END = 4  # letters in front of the last word of a compound
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _WORD = re.compile(r"\w+")
@@ -44,14 +45,16 @@ _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a he
 
 
 @cache
-def _names(listed: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
-    """The words of a list, its phrases between spaces, and its entries in scripts that do not separate words."""
+def _names(listed: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The words of a list, its phrases between spaces, its entries in scripts that do not separate words or, as Korean,
+    join the words of a name, and those that end compounds."""
     from curate.gates.words import count_words
 
     words = [plain(name.replace("_", " ")) for name in listed.split()]
     phrases = tuple(f" {name} " for name in words if " " in name)
-    alone = tuple(name for name in words if " " not in name and count_words(name) > 1)
-    return frozenset(words), phrases, alone
+    alone = tuple(name for name in words if " " not in name and (count_words(name) > 1 or "가" <= name[0] <= "힣"))
+    ends = tuple(plain(name) for name in listed.split() if name in COMPOUNDS)
+    return frozenset(words), phrases, alone, ends
 
 
 class Column(NamedTuple):
@@ -93,11 +96,13 @@ class Column(NamedTuple):
 
     def called(self, listed: str) -> bool:
         """Whether the header contains one of the listed names."""
-        names, phrases, alone = _names(listed)
+        names, phrases, alone, ends = _names(listed)
         header = plain(_CAMEL.sub(" ", self.header))
         parts = [part for part in _SEPARATORS.split(header) if part]
         spaced = f" {' '.join(parts)} "
-        return not names.isdisjoint(parts) or any(n in spaced for n in phrases) or any(n in header for n in alone)
+        if not names.isdisjoint(parts) or any(n in spaced for n in phrases) or any(n in header for n in alone):
+            return True
+        return any(part.endswith(end) and len(part) >= len(end) + _BEFORE_END for part in parts for end in ends)
 
     @property
     def is_informative(self) -> bool:

@@ -69,7 +69,7 @@ _COMMON = {
 _ALPHABETS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874")
 _SAMPLE = 200_000  # bytes that are examined
 _PART = 1 << 20  # bytes that are decoded at once
-_LINES, _CONTEXT = 3, 40  # excerpts per encoding, and characters on each side of a difference
+_LINES, _CONTEXT = 3, 20  # excerpts per encoding, and characters on each side of a difference
 
 
 class Decoding(NamedTuple):

@@ -19,7 +19,7 @@ from pairsmith.user_file.doubts import (
     hints_of_lists,
     hints_of_transcripts,
 )
-from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, THREAD
+from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, REMARK, THREAD
 from pairsmith.user_file.languages import detect_language
 from pairsmith.user_file.roles import (
     LONG_WORDS,
@@ -126,6 +126,8 @@ def _languages(
 ) -> dict[str, Column]:
     """The columns named after languages, by language; in a translation, else the two that are in different ones."""
     sides = sides_of(texts)
+    if len(sides) == 1 and not wanted and output in (None, *sides.values()):
+        sides = _with_other_language(sides, texts)
     if not sides and (output is None or output.nested or wanted == "translate"):
         sides = sides_inside(columns)
     if len(sides) > 1 or wanted != "translate":
@@ -134,6 +136,20 @@ def _languages(
     for column in sorted((c for c in texts if not c.called(AID)), key=lambda c: (c is output, not c.called(INPUT))):
         sides.setdefault(detect_language(column.filled), column)
     return sides if len(sides) == 2 else {}
+
+
+def _with_other_language(sides: dict[str, Column], texts: Sequence[Column]) -> dict[str, Column]:
+    """The column named after the language that it is in, after the only other text of the table, if that is in another
+    language."""
+    ((code, named),) = sides.items()
+    others = [
+        column
+        for column in texts
+        if column is not named and not (column.is_informative or column.called(f"{AID} {REMARK}"))
+    ]
+    source = detect_language(others[0].filled, "") if len(others) == 1 else ""
+    is_clear = source not in ("", code) and detect_language(named.filled, "") == code
+    return {source: others[0], code: named} if is_clear else sides
 
 
 def _pairs(
@@ -225,7 +241,8 @@ def _one_text(path: Path, text: Column, columns: Sequence[Column]) -> Guess:
     parts = [text] if finished else parts_of(text, columns, None)
     joined, contains = " and ".join(repr(column.header) for column in parts), "contain" if parts[1:] else "contains"
     why = [f"{joined} {contains} {what} ({size_of(*parts)})", *hints_of_transcripts(text)]
-    others = [column for column in columns if column.is_text and column not in parts][:_LISTED]
+    around = [c for c in columns if c.objects and any(part.header.startswith(f"{c.header}.") for part in parts)]
+    others = [column for column in columns if column.is_text and column not in (*parts, *around)][:_LISTED]
     others = others or (names_in(columns)[:_LISTED] if finished else [])
     if others:
         names = " or ".join(repr(column.header) for column in others)

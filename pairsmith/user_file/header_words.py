@@ -13,5 +13,6 @@ REPLY, INPUT, LABELS, MODEL, HEAD, PASSAGE, AID, REMARK, REWRITTEN, DOCUMENT, DI
         *("rewritten", "document", "directed", "attribute", "thread", "id"),
     )
 )
+COMPOUNDS = frozenset(_LISTS["compounds"].split())
 GROUP = f"{_LISTS['group']} {THREAD}"
 OUTPUT = f"{_LISTS['output']} {REPLY}"

@@ -319,8 +319,8 @@ def parts_of(
     question is about, and the other texts of a comparison, such as `sentence2`."""
     others = [c for c in columns if c.filled and not c.is_constant and c not in (body, output, *rivals)]
     known, heads = {body.texts}, list[Column]()
-    for column in others:
-        if column.called(HEAD) and column.texts not in known:
+    for column in (_text_of(c) if c.called(HEAD) else c for c in others):
+        if column.called(HEAD) and column.texts not in known and not column.objects:
             heads.append(column)
             known.add(column.texts)
     name = plain(_SIBLING.sub("", body.header))
@@ -333,6 +333,12 @@ def parts_of(
         and (column.called(PASSAGE) or (is_numbered and plain(_SIBLING.sub("", column.header)) == name))
     ]
     return [*heads, *(column for column in columns if column is body or column in beside)]
+
+
+def _text_of(column: Column) -> Column:
+    """The only text inside the objects of a column, as of headings with their language; otherwise the column itself."""
+    inner = [one for one in inner_columns(column) if one.is_text] if column.nested else []
+    return inner[0] if len(inner) == 1 else column
 
 
 def likeness_to_body(column: Column) -> tuple[float, ...]:

@@ -10,6 +10,11 @@ from schemas.errors import InputError
 _BY_ENDING = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet"),
     **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf", ".pages"), "is a formatted document"),
+    **dict.fromkeys((".srt", ".vtt", ".ass"), "has subtitles"),
+    **dict.fromkeys((".mbox", ".eml", ".msg"), "has e-mails"),
+    **dict.fromkeys((".tmx", ".xliff", ".xlf", ".sdlxliff", ".po"), "is a translation memory"),
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db"), "is a database"),
 }
 _BINARY = (
     (re.compile(rb"PK\x03\x04"), "is a spreadsheet or an archive"),
@@ -36,13 +41,19 @@ _FIXES = {
     "is compressed": "Unpack it, and name the file inside it.",
     "is a spreadsheet or an archive": f"If it is an archive, unpack it. If it is a spreadsheet: {_SAVE_SHEET}",
     "is a formatted document": "Save it as plain text.",
+    "has subtitles": "Write a CSV file with one subtitle per row, without numbers and times; for a translation, with a"
+    " column for each language, such as `en` and `es`.",
+    "has e-mails": "Write a CSV file with one message and its answer per row (`subject`, `message`, `reply`), without"
+    " headers, signatures and quoted text. Python's `mailbox` and `email` read such files.",
+    "is a translation memory": "Export it as CSV or TSV with a column for each language, such as `en` and `de`.",
+    "is a database": "Export the table: `sqlite3 -header -csv FILE 'select * from TABLE' > rows.csv`.",
     "is a web page": "A service may have sent its sign-in page instead of the file: sign in, and download it again. If"
     ' the page is a text of yours, add format = "document" to its [[seeds]].',
 }
 
 
 def refuse_by_name(name: str) -> None:
-    """Raise InputError if a file name is that of a spreadsheet or an archive."""
+    """Raise InputError if a file name is that of a spreadsheet, an archive or another file without rows of text."""
     _refuse(_BY_ENDING.get(Path(name).suffix.lower()), name)
 
 
@@ -55,4 +66,4 @@ def refuse_by_head(first_line: bytes, name: str, *, is_document: bool) -> None:
 
 def _refuse(what: str | None, name: str) -> None:
     if what:
-        raise InputError(f"{what}, but only text files can be read.", where=name, fix=_FIXES[what])
+        raise InputError(f"{what}, but only tables, JSON and lines of text can be read.", where=name, fix=_FIXES[what])

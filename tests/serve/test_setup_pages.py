@@ -771,7 +771,7 @@ def test_spreadsheet_upload_is_refused_with_advice(service: Service) -> None:
     for path, form in (("/new", {"name": "sheet"}), ("/p/tickets/setup/seeds", {})):
         refused = browser.post(path, data=form, files=files)
         assert refused.status_code in (400, 422)
-        assert "is a spreadsheet, but only text files can be read." in refused.text
+        assert "is a spreadsheet, but only tables, JSON and lines of text can be read." in refused.text
         assert "Save each sheet with texts as &#34;CSV UTF-8&#34;" in refused.text
 
 

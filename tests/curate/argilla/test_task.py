@@ -181,7 +181,7 @@ def test_row_shows_text_candidates_and_findings_escaped(cats: tuple[Project, Pop
     assert Tags(record_["fields"]["findings"]).text.startswith("length short: it has 2 words")
     assert Tags(record_["fields"]["rules"]).within["b"] == "4 to 40 words (doubted)"
     assert Tags(record_["fields"]["rules"]).text.startswith("One sentence about a cat, at least four words.")
-    assert record_["metadata"]["rejected_by"] == ["gate/length@2"]
+    assert record_["metadata"]["rejected_by"] == ["gate/length@3"]
     assert record_["metadata"]["length"] == "000 to 009 words"
     assert len(record_["metadata"]["rivals"]) == 3
 

@@ -508,7 +508,7 @@ def test_fingerprint_of_a_gate_depends_only_on_its_settings() -> None:
     before = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path())}
     after = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(length=LengthSettings(min_words=9)), Path())}
     assert before == {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path("elsewhere"))}
-    assert {by for by in before if before[by] != after[by]} == {"gate/length@2"}
+    assert {by for by in before if before[by] != after[by]} == {"gate/length@3"}
 
 
 def test_a_gate_that_raises_leaves_the_row_waiting() -> None:

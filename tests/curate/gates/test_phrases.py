@@ -68,7 +68,7 @@ def test_tables_exist() -> None:
     assert "en" in LANGUAGES
     assert phrases("en").known
     everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "preamble.empty", "preamble.opening"}
-    everywhere |= {"preamble.options", "preamble.title", "refusal.maybe"}
+    everywhere |= {"preamble.options", "preamble.choice", "preamble.title", "refusal.maybe"}
     everywhere |= {"placeholder.mark", "placeholder.maybe", "thinking.tag", "thinking.summary", "thinking.maybe"}
     everywhere |= {"thinking.shown"}
     assert {rule.table for rule in phrases(UNWRITTEN).rules} == everywhere
