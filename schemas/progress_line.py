@@ -63,7 +63,7 @@ class Pace:
         twenty requests sent at the same time ends just before the others.
         """
         unknown = "total" not in self.numbers or self.numbers.get("most_s", 0) is None
-        if unknown or not (rate := self.rate("done")):
+        if unknown or (rate := self.rate("done")) <= 0:  # below 0: rows that are kept are counted before they are done
             return None
         half = max(0.0, float(self.numbers.get("in_flight", 0)) - 1) / 2
         left = float(self.numbers["total"]) - float(self.numbers["done"]) - half
