@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pairsmith.commands.docs import _widths
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
+from train.base_models.models import KNOWN
 
 needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 
@@ -197,6 +198,20 @@ def test_a_command_in_an_error_can_be_copied(make_project: Callable[..., Project
     failed = json.loads(above.run("train", *options, "--json").stdout)["error"]
     assert failed["fix"] == f"Run `pairsmith curate {' '.join(options)}` first."
     assert "`pairsmith registry list`" in Project(there).run("registry", "rollback").stderr
+
+
+def test_lists_of_pages_and_models_fit_a_terminal(tmp_path: Path) -> None:
+    """`docs` lists every page of the manual with its subject, in the manual's order, and `models` shows every name and
+    licence whole: in 80 columns a table had cut licences to three letters."""
+    pages = on_terminal(Project(tmp_path), 80, "docs").splitlines()
+    listed = [line.split("  ")[0] for line in pages if line]
+    assert (listed[:2], sorted(listed)) == (
+        ["index", "cli"],
+        sorted(path.stem for path in (Path(__file__).parents[3] / "docs").glob("*.md")),
+    )
+    models = on_terminal(Project(tmp_path), 80, "models")
+    assert [known.name for known in KNOWN if f"{known.name} " not in models or known.licence not in models] == []
+    assert max(map(len, models.splitlines())) <= 80
 
 
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
