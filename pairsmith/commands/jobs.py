@@ -52,7 +52,11 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that select a workspace to a command, and pass its jobs as the first argument."""
 
     @click.option(
-        "--workspace", type=click.Path(path_type=Path), show_default="this folder", help="The workspace folder."
+        "--workspace",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        show_default="this folder",
+        help="The workspace folder.",
     )
     @click.option(
         "--database",
@@ -96,7 +100,7 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--project", help="Only jobs of this project.")
+@click.option("--project", metavar="NAME", help="Only jobs of this project.")
 @click.option(
     "--limit",
     type=WholeNumber(1, 10_000),

@@ -38,7 +38,7 @@ def command(session: Session) -> None:
     data = {"command": "models", "machine": here._asdict(), "default": chosen.name, "models": rows}
     head = (
         f"Training on: {here.name}, {here.gib:.1f} GiB. The default here is {chosen.name}.\n"
-        "bn: billions of parameters. LoRA, QLoRA: an estimate of the memory in GiB that training takes. here: what fits."
+        "bn: billions of parameters. LoRA, QLoRA: an estimate of the GiB that training takes. here: what fits."
         " The kinds of task above each group are a rule of thumb (pairsmith docs models).\n"
     )
     session.answer(data, head, Columns(lines, max(len(known.name) for known in KNOWN), 5, 15, 4, 5))
