@@ -215,7 +215,7 @@ def _words(job: Job) -> str:
     """The state in words, with the position in the queue, the progress, or the reason of the failure."""
     words = job.state.replace("_", " ")
     if job.position:
-        words += f" ({job.position}. in the queue{', ' + job.note if job.note else ''})"
+        words += f" (number {job.position} in the queue{', ' + job.note if job.note else ''})"
     elif job.state == "running" and job.progress:
         numbers = job.progress["numbers"]
         total = f" of {numbers['total']:,}" if "total" in numbers else ""
