@@ -133,18 +133,29 @@ def test_work_goes_on_when_its_reader_has_gone(make_project: Callable[..., Proje
     assert unread(project, "--help", streams=("stdout",)) == 0
 
 
-def on_terminal(project: Project, columns: int, *command: str) -> str:
-    """What both streams write to a terminal of `columns` columns, without escape sequences."""
+def on_terminal(project: Project, columns: int, *command: str, typed: bytes = b"") -> str:
+    """What both streams write to a terminal of `columns` columns, without escape sequences. `typed` waits there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     line, environment = project.command(*command), project.environ(NO_COLOR="1", TERM="xterm")
     with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=project.folder):
         os.close(theirs)
+        os.write(ours, typed)
         shown = b""
         while part := _read(ours):
             shown += part
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+
+
+def test_seeds_may_be_typed(make_project: Callable[..., Project], teacher: LoopbackTeacher) -> None:
+    """On a terminal, seeds from standard input are asked for in words, and one Ctrl-D ends them: it took two."""
+    project = make_project(teacher.url)
+    spec = project.folder / "pairsmith.toml"
+    spec.write_text(spec.read_text().replace('path = "seeds.jsonl"', 'path = "-"'))
+    shown = on_terminal(project, 120, "generate", typed=b"a kite\n\x04")
+    assert "reading the seeds from the terminal, one per line; Ctrl-D" in shown
+    assert "0 accepted" in shown
 
 
 def _read(descriptor: int) -> bytes:
