@@ -21,9 +21,7 @@ def command(session: Session) -> None:
 
     here = machine()
     chosen = default_base(here)
-    lines = [
-        ("[bold]train.base[/]", "[bold]bn[/]", "[bold]licence[/]", "[bold]LoRA[/]", "[bold]QLoRA[/]", "[bold]here[/]")
-    ]
+    lines = [tuple(f"[bold]{head}[/]" for head in ("train.base", "bn", "licence", "LoRA", "QLoRA", "here"))]
     rows = []
     by_size = sorted(KNOWN, key=lambda known: known.billions)
     for good_for, models in groupby(by_size, key=lambda known: known.good_for):
