@@ -149,10 +149,9 @@ def _make(
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
         *(["  To read it differently, edit [[seeds]] in pairsmith.toml (`pairsmith docs seeds`)."] if guessed else []),
         *(_in_lines(teacher) if asks else ["Teacher   none needed: the rows already have outputs"]),
-        *(Columns([("\nAs it is", escape(f"\n{shortage.what}.\n{shortage.fix}"))], 8) for shortage in short),
-        f"\n{first}  {run_command}",
     )
-    session.answer(data, *(escape(line) if isinstance(line, str) else line for line in lines))
+    lacks = [Columns([("\nAs it is", escape(f"\n{lack.what}.\n{lack.fix}"))], 8) for lack in short]
+    session.answer(data, *map(escape, lines), *lacks, escape(f"\n{first}  {run_command}"))
 
 
 def _encoding_of(file: Path, encoding: str) -> str | None:
