@@ -43,12 +43,15 @@ class PairsmithError(Exception):
 
     `what` starts in lower case, because it follows `error:` or `where`. `where` names the file, line, key or row. `why`
     explains what would go wrong if the error were ignored. `fix` says what to do. Every part but `what` is optional,
-    but `fix` should rarely be omitted.
+    but `fix` should rarely be omitted. If one of the two follows, `what` gets a full stop if it has none, as many
+    messages of libraries have none that are quoted at its end.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, *, where: str | None = None, why: str | None = None, fix: str | None = None) -> None:
+        if (why or fix) and (what[-1:].isalnum() or what.endswith((")", "]", "'", '"'))):
+            what += "."
         self.what, self.where, self.why, self.fix = what, where, why, fix
         head = f"{where}: {what}" if where else what
         super().__init__(" ".join(part for part in (head, why, fix) if part))

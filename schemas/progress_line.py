@@ -63,7 +63,7 @@ class Pace:
         twenty requests sent at the same time ends just before the others.
         """
         unknown = "total" not in self.numbers or self.numbers.get("most_s", 0) is None
-        if unknown or not (rate := self.rate("done")):
+        if unknown or (rate := self.rate("done")) <= 0:  # below 0: rows that are kept are counted before they are done
             return None
         half = max(0.0, float(self.numbers.get("in_flight", 0)) - 1) / 2
         left = float(self.numbers["total"]) - float(self.numbers["done"]) - half
@@ -212,7 +212,7 @@ def _plain_progress(stream: TextIO) -> Iterator[Progress]:
 
     def write(pace: Pace, at_s: float) -> None:
         nonlocal latest
-        if not _is_stalled(stream):
+        if pace.parts() and not _is_stalled(stream):
             stream.write(f"{pace.stage:<9} {', '.join(pace.parts())}\n")
             stream.flush()
         written_s[pace], latest = at_s, None
@@ -268,7 +268,8 @@ def _live_progress(stream: TextIO) -> Iterator[Progress]:
         grid = Table.grid(padding=(0, 1))
         head = spinner if running else Text("done" if pace.share in (None, 1.0) else "part", style="green")
         is_narrow = console.width < _NARROW
-        bar = clock(pace.seconds) if not running else "" if is_narrow else _bar(pace.share)
+        seconds = pace.seconds if "done" in pace.numbers else time.monotonic() - pace.started_s  # one report may be all
+        bar = clock(seconds) if not running else "" if is_narrow else _bar(pace.share)
         parts = pace.parts()
         if running and is_narrow:  # what does not fit is cut off at the end, and the time left is the last part
             parts = [*parts[:1], *parts[1:][-1:], *parts[1:-1]]
@@ -295,7 +296,8 @@ def _live_progress(stream: TextIO) -> Iterator[Progress]:
             yield progress
         finally:
             for pace in paces.values():
-                console.print(row(pace, running=False))
+                if pace.parts():
+                    console.print(row(pace, running=False))
 
 
 def _bar(share: float | None) -> str:

@@ -371,10 +371,11 @@ def test_the_list_of_commands_fits_a_terminal() -> None:
 
 
 def test_help_shows_what_an_option_takes() -> None:
-    """The help of an option that takes a number says N or NUMBER, not a type of the library ("INTEGER RANGE")."""
+    """The help of an option names what it takes (N, DIR, FILE), not a type of the library ("INTEGER RANGE", "TEXT")."""
     parent = group.make_context("pairsmith", [], resilient_parsing=True)
     for name, command in every_command():
-        assert " RANGE" not in command.get_help(click.Context(command, info_name=name, parent=parent)), name
+        shown = command.get_help(click.Context(command, info_name=name, parent=parent))
+        assert not re.search(r" RANGE|--[\w-]+ (?:TEXT|INTEGER|FLOAT|FILENAME|DIRECTORY)\b", shown), name
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -378,21 +378,29 @@ def _number_words(language: str) -> frozenset[str]:
     return frozenset().union(known.ones, known.tens, known.scales)
 
 
+_ENDS_IN_DIGIT = re.compile(r"\d[ \u00a0-]?\Z")
 _LARGEST_SCALED = 1_000_000  # larger than anything that a text multiplies: `hundred hundred hundred ...` is a loop
 
 
 def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterator[Number]:
-    """Yield the numbers in runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
+    """Yield the numbers in runs of number words: `twenty-five`, `two hundred and five`, `a dozen`.
+
+    The `million` of `2 million` belongs to the digits. `three quarters` may be 75 (percent) or 45 (minutes) too.
+    """
     total = current = 0
     words: list[str] = []
     last_end = 0
 
-    def number() -> Number:
-        return Number(" ".join(words), frozenset({str(total + current)}))
+    def number(behind: str = "") -> Number:
+        value, of_part = total + current, known.hints.get(behind, ())
+        parts = of_part if value < 10 and any(part.startswith("0.") for part in of_part) else ()
+        forms = (str(value * int(part)) for part in parts if part.isdecimal())
+        return Number(" ".join(words), frozenset({str(value), *forms}))
 
     for match in _LETTERS.finditer(folded):
         word = match[0]
-        if not words and word not in listed:
+        before = folded[max(0, match.start() - 2) : match.start()]
+        if not words and (word not in listed or (known.scales.get(word, 0) >= 1000 and _ENDS_IN_DIGIT.search(before))):
             last_end = match.end()
             continue
         gap = folded[last_end : match.start()]
@@ -407,7 +415,7 @@ def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterato
             or (tens is not None and words[-1] in known.scales)
         )
         if words and not continues:
-            yield number()
+            yield number(word if joined else "")
             total, current, words = 0, 0, []
         if scale is not None:
             current = max(current, 1) * scale

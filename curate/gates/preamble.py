@@ -126,7 +126,8 @@ def _refusals(spoken: _Spoken, reference: str) -> Iterator[Judgement]:
     other."""
     if spoken.is_wanted_refusal or not is_bare_refusal(spoken.folded, spoken.code):
         return
-    if not asks_to_refuse((spoken.folded, spoken.other, spoken.style), reference, *spoken.codes):
+    style = "" if spoken.kind in ("reply", "free") else spoken.style  # `is_wanted_refusal` has read that of an answer
+    if not asks_to_refuse((spoken.folded, spoken.other, style), reference, *spoken.codes):
         refusal = rejected("refusal", f"the {spoken.side} text is a refusal and nothing else: {quote(spoken.text)}")
         is_models = spoken.kind != "reply" or says("any", "assists", spoken.folded)
         yield refusal if is_models else only_flagged(refusal)

@@ -215,6 +215,7 @@ def _seeds(project: Project, say: Say, progress: Progress) -> Generator[Check, N
     yield from _seed_counts(seeds, project)
     yield from _references(seeds, project)
     yield from _labels(seeds, project)
+    progress("doctor", {"message": ""})
     return seeds
 
 

@@ -20,7 +20,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command(short_help="Back up a workspace.")
 @click.argument("folder", type=_FOLDER)
-@click.option("--workspace", type=_FOLDER, default=Path(), show_default="this folder", help="The workspace to back up.")
+@click.option(
+    "--workspace",
+    type=_FOLDER,
+    metavar="DIR",
+    default=Path(),
+    show_default="this folder",
+    help="The workspace to back up.",
+)
 @click.option(
     "--database", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="The database given to `serve --database`."
 )
@@ -45,7 +52,7 @@ def backup(invocation: Invocation, folder: Path, workspace: Path, database: str 
 
 @click.command(short_help="Restore a backup into an empty workspace, or verify it.")
 @click.argument("folder", type=_FOLDER)
-@click.option("--workspace", type=_FOLDER, help="The empty folder to restore into.")
+@click.option("--workspace", type=_FOLDER, metavar="DIR", help="The empty folder to restore into.")
 @click.option(
     "--check", "only_check", is_flag=True, help="Only verify the backup: read every file and recount the rows."
 )

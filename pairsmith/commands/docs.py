@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +25,14 @@ def command(session: Session, page: str | None) -> None:
 
     On a terminal the page is formatted; in a pipe it is Markdown.
     """
+    from pairsmith.terminal.screen import Columns
+
     pages = _pages()
     if page is None:
         titles = {name: _title(path) for name, path in pages.items()}
-        session.answer({"pages": titles}, *(f"{name:<15}{title}" for name, title in titles.items()))
+        listed = _PAGE.findall(pages["index"].read_text(encoding="utf-8"))
+        lines = [("index", "where to start, and which page answers which question"), *listed]
+        session.answer({"pages": titles}, Columns([(f"[bold]{name}[/]", about) for name, about in lines], 13))
         return
     path = pages.get(page.removesuffix(".md"))
     if path is None:
@@ -39,6 +44,9 @@ def command(session: Session, page: str | None) -> None:
         session.show(_formatted(text))
     else:
         click.echo(text, nl=False)
+
+
+_PAGE = re.compile(r"^\| \[[^]]+\]\(([\w-]+)\.md\) \| (.+) \|$", re.MULTILINE)  # a line of the index's table
 
 
 def _formatted(text: str) -> RenderableType:

@@ -105,6 +105,8 @@ def _make(
 ) -> None:
     from rich.markup import escape
 
+    from pairsmith.terminal.screen import Columns
+
     guessed = _guessed(session, user_file, kind, encoding) if user_file else None
     if user_file and guessed:
         if kind:
@@ -147,10 +149,9 @@ def _make(
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
         *(["  To read it differently, edit [[seeds]] in pairsmith.toml (`pairsmith docs seeds`)."] if guessed else []),
         *(_in_lines(teacher) if asks else ["Teacher   none needed: the rows already have outputs"]),
-        *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
-        f"\n{first}  {run_command}",
     )
-    session.answer(data, *map(escape, lines))
+    lacks = [Columns([("\nAs it is", escape(f"\n{lack.what}.\n{lack.fix}"))], 8) for lack in short]
+    session.answer(data, *map(escape, lines), *lacks, escape(f"\n{first}  {run_command}"))
 
 
 def _encoding_of(file: Path, encoding: str) -> str | None:

@@ -52,7 +52,11 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that select a workspace to a command, and pass its jobs as the first argument."""
 
     @click.option(
-        "--workspace", type=click.Path(path_type=Path), show_default="this folder", help="The workspace folder."
+        "--workspace",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        show_default="this folder",
+        help="The workspace folder.",
     )
     @click.option(
         "--database",
@@ -96,7 +100,7 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--project", help="Only jobs of this project.")
+@click.option("--project", metavar="NAME", help="Only jobs of this project.")
 @click.option(
     "--limit",
     type=WholeNumber(1, 10_000),
@@ -211,7 +215,7 @@ def _words(job: Job) -> str:
     """The state in words, with the position in the queue, the progress, or the reason of the failure."""
     words = job.state.replace("_", " ")
     if job.position:
-        words += f" ({job.position}. in the queue{', ' + job.note if job.note else ''})"
+        words += f" (number {job.position} in the queue{', ' + job.note if job.note else ''})"
     elif job.state == "running" and job.progress:
         numbers = job.progress["numbers"]
         total = f" of {numbers['total']:,}" if "total" in numbers else ""

@@ -90,7 +90,7 @@ def rollback(session: Session, alias: str) -> None:
 
 @command.command(short_help="Upload a version to a hub.")
 @click.argument("repository")
-@click.option("--version", default="latest", show_default=True, help="A version or an alias.")
+@click.option("--version", metavar="VERSION", default="latest", show_default=True, help="A version or an alias.")
 @click.option("--public", is_flag=True, help="Make the repository public; it is private by default.")
 @on_project
 def push(session: Session, repository: str, version: str, public: bool) -> None:

@@ -20,7 +20,10 @@ _NAMED = 5  # missing files that are listed by name
     help="Render an evidence file again. Fails if a hash in it does not match.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The page to write; by default report.html in the project."
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The page to write; by default report.html in the project.",
 )
 @on_project
 def command(session: Session, evidence: Path | None, out: Path | None) -> None:

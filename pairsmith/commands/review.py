@@ -40,6 +40,7 @@ def command() -> None:
 )
 @click.option(
     "--host",
+    metavar="HOST",
     help="The address to bind; 0.0.0.0 admits other machines. By default the last one used, at "
     "first this machine only.",
 )

@@ -22,7 +22,9 @@ _STYLES = {"accepted": "green", "rejected": "red", "waiting": "yellow", "failed"
 @click.option(
     "--state", type=click.Choice(["accepted", "rejected", "waiting", "failed"]), help="Only rows in this state."
 )
-@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason or flag; `status` lists the codes.")
+@click.option(
+    "--reason", "code", metavar="CODE", help="Only rows with this reason or flag; `status` names the most frequent."
+)
 @click.option("--flagged", is_flag=True, help="Only rows that a step flagged as worth a look.")
 @click.option(
     "--limit",

@@ -54,7 +54,7 @@ class _Up(click.Command):
 
 @click.command(cls=_Up)
 @click.argument("workspace", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=WholeNumber(0, 65535), default=8660, show_default=True, help="The port to listen on.")
 @click.option("--no-auth", is_flag=True, help="Turn off sign-in; allowed only on this machine.")
 @click.option("--url", metavar="URL", help="The public address, if the service is behind a proxy.")

@@ -16,7 +16,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")  # other machines cannot reach the
 
 @click.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 admits other machines."
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; 0.0.0.0 admits other machines.",
 )
 @click.option("--port", type=WholeNumber(1, 65535), default=8001, show_default=True, help="The port to listen on.")
 @on_project

@@ -69,4 +69,4 @@ def _option(option: Option) -> Any:
         return click.option(option.flag, type=kind, default=start, show_default=True, metavar=name, help=option.help)
     if isinstance(option.takes, tuple):
         return click.option(option.flag, type=click.Choice(option.takes), multiple=True, help=option.help)
-    return click.option(option.flag, type=click.Path(path_type=Path), help=option.help)
+    return click.option(option.flag, type=click.Path(path_type=Path), metavar="DIR", help=option.help)

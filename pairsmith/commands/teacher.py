@@ -22,7 +22,11 @@ def command() -> None:
 @click.option("--model", metavar="M", help="A model on the Hugging Face hub, or a folder; teacher.vllm by default.")
 @click.option("--port", type=WholeNumber(0, 65535), default=8000, show_default=True, help="The port to listen on.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 admits other machines."
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; 0.0.0.0 admits other machines.",
 )
 @click.option("--lora", multiple=True, metavar="NAME=FOLDER", help="An adapter to serve as the model NAME; repeatable.")
 @click.option(

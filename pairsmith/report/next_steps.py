@@ -59,10 +59,16 @@ def next_steps(evidence: Evidence) -> list[str]:
     """What to do next, most important first; each step follows from the evidence."""
     for stage in evidence.stages:
         if stage.counts is None:
-            review = last_review(evidence.receipts) if stage.command == "train" else None
-            if review and (waits := ReviewOutcome.of(review).waits) and not evidence.reviews.switched_off:
+            reviewed = stage.command == "train" and not evidence.reviews.switched_off
+            review = last_review(evidence.receipts) if reviewed else None
+            if review and (waits := ReviewOutcome.of(review).waits):
                 return [f"{capital(waits)}. After the review run `pairsmith run`."]
-            return [f"Run `pairsmith run`: {stage.command} has not finished yet."]
+            if reviewed and not review and not stage.stopped:
+                return [
+                    "Run `pairsmith run`: it sends rows to reviewers, and trains after that; or skip the review with"
+                    " `pairsmith run --no-review`."
+                ]
+            return [f"Run `pairsmith run`: {stage.command} has not {'finished' if stage.stopped else 'run'} yet."]
     steps = [*_for_the_verdict(evidence)]
     training = evidence.training
     before = training.validation[0].loss if training and training.validation else None

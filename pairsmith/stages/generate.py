@@ -31,7 +31,7 @@ from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.style.numbers import describe_failure
 from pairsmith.teachers import teachers
 from pairsmith.teachers.ledgers import open_ledgers, try_directly
-from pairsmith.terminal.standard_input import piped
+from pairsmith.terminal.standard_input import is_terminal, piped
 from pairsmith.terminal.stopping import Stopping
 from schemas.allocator import give_back
 from schemas.blocking import run
@@ -76,7 +76,7 @@ def generate(
     trained, or missing gates, checks, scorers and files.
     """
     say, live = audience.say, audience.is_watched
-    _refuse_empty_pipe(project)
+    _refuse_empty_pipe(project, say)
     refuse_base(project)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         inputs = plan.inputs_of("generate", project, store, stdin=True)
@@ -134,10 +134,14 @@ def _free_memory(*, gates_run: bool) -> None:
     give_back()
 
 
-def _refuse_empty_pipe(project: Project) -> None:
+def _refuse_empty_pipe(project: Project, say: Say) -> None:
     """Raise InputError if standard input should have seeds but is empty. This comes before any receipt is written, so
     that what an earlier run made of its input still counts as done."""
-    if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
+    if all(source.path != "-" for source in project.spec.seeds):
+        return
+    if is_terminal():
+        say("reading the seeds from the terminal, one per line; Ctrl-D on a line of its own ends them.")
+    if piped().fingerprint is None:
         raise InputError(
             "standard input is empty.",
             where="seeds",

@@ -173,7 +173,8 @@ def exit_code_of(
     if isinstance(error, click.ClickException):
         with _may_be_lost():
             error.show(sys.stderr)
-        tell({"kind": "UsageError", "what": error.format_message(), "exit_code": 2})
+        what = error.format_message()
+        tell({"kind": "UsageError", "what": what, "message": what, "exit_code": 2})
         return 2
     if isinstance(error, PairsmithError):
         with _may_be_lost():
@@ -183,7 +184,7 @@ def exit_code_of(
     traceback.print_exception(error)
     what = f"this is a defect of pairsmith: {type(error).__name__}: {error}"
     sys.stderr.write(f"error: {what}\nPlease report it with the lines above.\n")
-    tell({"kind": type(error).__name__, "what": what, "exit_code": 1})
+    tell({"kind": type(error).__name__, "what": what, "message": what, "exit_code": 1})
     return 1
 
 

@@ -61,10 +61,13 @@ def _shown(cell: str | Text) -> Text:
 
 
 def _wrapped(line: Text, width: int) -> Iterable[Text]:
-    parts = line.divide(line_breaks(line.plain, max(1, width)))
+    """The lines of an indented text are all indented."""
+    indent = len(line.plain) - len(line.plain.lstrip(" "))
+    indent = indent if 2 * indent < width else 0
+    parts = line[indent:].divide(line_breaks(line.plain[indent:], max(1, width - indent)))
     for part in parts[:-1]:
         part.rstrip()
-    return parts
+    return [Text(" " * indent).append(part) for part in parts]
 
 
 def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:

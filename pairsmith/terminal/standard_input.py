@@ -28,6 +28,8 @@ def piped() -> Piped:
     while sys.stdin is not None and (chunk := sys.stdin.buffer.read(_CHUNK_BYTES)):
         spool.write(chunk)
         digest.update(chunk)
+        if len(chunk) < _CHUNK_BYTES:  # that was the end; a terminal would want a second Ctrl-D
+            break
     size = spool.tell()
     spool.seek(0)
     return Piped(cast(BinaryIO, spool), f"sha256:{digest.hexdigest()[:16]}" if size else None)

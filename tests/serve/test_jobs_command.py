@@ -39,7 +39,7 @@ def test_jobs_can_be_queued_shown_and_cancelled_without_a_server(workspace: Work
     code, words = jobs("start", "tiny", "generate", "--max-usd", "2.5")
     assert code == 0
     assert "the job waits for one" in words
-    assert "queued (1. in the queue)" in words
+    assert "queued (number 1 in the queue)" in words
     (job,) = jobs("--json")[1]["jobs"]
     assert (job["project"], job["command"], job["state"]) == ("tiny", "generate", "queued")
     assert job["options"]["cap_usd"] == 2.5

@@ -129,8 +129,9 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
             )
         )
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
+        reason = first_line(error).removeprefix("Got: ")
         raise MissingDependency(
-            f"train.base = '{hub_id}' is not a local folder and cannot be fetched from the hub: {first_line(error)}",
+            f"train.base = '{hub_id}' is not a local folder and cannot be fetched from the hub: {reason}",
             fix="Name a folder that contains a model, a hub id that can be reached, or `embedded`.",
         ) from None
 

@@ -236,21 +236,27 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     enough = replace(evidence, evaluation=evaluation.model_copy(update={"systems": systems}))
     assert "Use the untuned base" in first("do not ship", "do not fine-tune")
     nothing = replace(evidence, stages=tuple(replace(stage, counts=None) for stage in evidence.stages))
-    assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
+    assert next_steps(nothing) == ["Run `pairsmith run`: generate has not run yet."]
 
 
 def test_what_waits_for_review_is_not_said_to_wait_for_training(evidence: Evidence) -> None:
-    """If reviewers have to answer before training, the report says what they have to do, not that training has not
-    finished; without a review, it does say that."""
+    """If reviewers have to answer before training, the report says what they have to do, or that rows go to them first,
+    not that training has not run; without a review, or after a training that failed, it does say that."""
     stages = [replace(stage, counts=None) if stage.command == "train" else stage for stage in evidence.stages]
     untrained = replace(evidence, stages=tuple(stages), receipts=())
     facts = {"waits": "64 rows wait for review"}
     review = evidence.receipts[0].model_copy(update={"command": "review", "ok": True, "facts": facts})
-    assert next_steps(untrained) == ["Run `pairsmith run`: train has not finished yet."]
+    first = "it sends rows to reviewers, and trains after that"
+    assert next_steps(untrained) == [
+        f"Run `pairsmith run`: {first}; or skip the review with `pairsmith run --no-review`."
+    ]
+    failed = [replace(stage, stopped="no memory") if stage.command == "train" else stage for stage in stages]
+    again = next_steps(replace(untrained, stages=tuple(failed)))
+    assert again == ["Run `pairsmith run`: train has not finished yet."]
     waiting = replace(untrained, receipts=(review,))
     assert next_steps(waiting) == ["64 rows wait for review. After the review run `pairsmith run`."]
     off = replace(waiting, reviews=replace(waiting.reviews, switched_off=True))
-    assert next_steps(off) == ["Run `pairsmith run`: train has not finished yet."]
+    assert next_steps(off) == ["Run `pairsmith run`: train has not run yet."]
 
 
 def test_a_training_without_gain_is_reported(evidence: Evidence) -> None:

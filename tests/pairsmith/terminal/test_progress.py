@@ -59,6 +59,8 @@ def test_rates_leave_out_rows_that_nothing_is_asked_for() -> None:
     pace = Pace("generate", {"done": 0, "kept": 0, "total": 208}, at_s=0.0)
     pace.update({"done": 40, "kept": 40}, at_s=1.0)
     assert pace.left_s is None
+    pace.update({"done": 30}, at_s=2.0)  # fewer are done than are kept: a forecast gave "-0.2s left"
+    assert pace.left_s is None
     pace.update({"done": 48}, at_s=10.0)
     assert pace.rate("done") == 0.8
     assert pace.left_s == 200

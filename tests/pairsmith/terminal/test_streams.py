@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pairsmith.commands.docs import _widths
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
+from train.base_models.models import KNOWN
 
 needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 
@@ -132,18 +133,29 @@ def test_work_goes_on_when_its_reader_has_gone(make_project: Callable[..., Proje
     assert unread(project, "--help", streams=("stdout",)) == 0
 
 
-def on_terminal(project: Project, columns: int, *command: str) -> str:
-    """What both streams write to a terminal of `columns` columns, without escape sequences."""
+def on_terminal(project: Project, columns: int, *command: str, typed: bytes = b"") -> str:
+    """What both streams write to a terminal of `columns` columns, without escape sequences. `typed` waits there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     line, environment = project.command(*command), project.environ(NO_COLOR="1", TERM="xterm")
     with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=project.folder):
         os.close(theirs)
+        os.write(ours, typed)
         shown = b""
         while part := _read(ours):
             shown += part
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+
+
+def test_seeds_may_be_typed(make_project: Callable[..., Project], teacher: LoopbackTeacher) -> None:
+    """On a terminal, seeds from standard input are asked for in words, and one Ctrl-D ends them: it took two."""
+    project = make_project(teacher.url)
+    spec = project.folder / "pairsmith.toml"
+    spec.write_text(spec.read_text().replace('path = "seeds.jsonl"', 'path = "-"'))
+    shown = on_terminal(project, 120, "generate", typed=b"a kite\n\x04")
+    assert "reading the seeds from the terminal, one per line; Ctrl-D" in shown
+    assert "0 accepted" in shown
 
 
 def _read(descriptor: int) -> bytes:
@@ -197,6 +209,18 @@ def test_a_command_in_an_error_can_be_copied(make_project: Callable[..., Project
     failed = json.loads(above.run("train", *options, "--json").stdout)["error"]
     assert failed["fix"] == f"Run `pairsmith curate {' '.join(options)}` first."
     assert "`pairsmith registry list`" in Project(there).run("registry", "rollback").stderr
+
+
+def test_lists_of_pages_and_models_fit_a_terminal(tmp_path: Path) -> None:
+    """`docs` lists every page of the manual with its subject, in the manual's order, and `models` shows every name and
+    licence whole: in 80 columns a table had cut licences to three letters."""
+    pages = on_terminal(Project(tmp_path), 80, "docs").splitlines()
+    listed = [line.split("  ")[0] for line in pages if line]
+    names = sorted(path.stem for path in (Path(__file__).parents[3] / "docs").glob("*.md"))
+    assert (listed[:2], sorted(listed)) == (["index", "cli"], names)
+    models = on_terminal(Project(tmp_path), 80, "models")
+    assert [known.name for known in KNOWN if f"{known.name} " not in models or known.licence not in models] == []
+    assert max(map(len, models.splitlines())) <= 80
 
 
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
