@@ -205,10 +205,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
         template = _SWITCH_OFF + template.removesuffix("\n") + _SWITCHED_OFF
     tokenizer.chat_template = constants + template
-    prompt = _render(tokenizer, _QUESTION, prompt=True)
-    if _USER not in prompt:  # some templates for images expect a list of parts
-        what = "has a chat template that drops or changes the text of a message"
-        raise _unusable(tokenizer, what, "Choose a base model that is asked in plain text.")
+    prompt = _prompt_with_text(tokenizer)
     head = _prompt_head(tokenizer, prompt) or (_closing(prompt, template) if switches else "")
     if head and not (arguments or {}).get(_THINKING):
         ending = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
@@ -262,6 +259,14 @@ def _is_switched_by_text(tokenizer: Any, template: str) -> bool:
     except InputError:  # it refuses a system message
         return False
     return switched != plain and _THINK_NOT not in switched
+
+
+def _prompt_with_text(tokenizer: Any) -> str:
+    """The prompt of a question, which must contain its text: some templates for images expect a list of parts."""
+    if _USER not in (prompt := _render(tokenizer, _QUESTION, prompt=True)):
+        what = "has a chat template that drops or changes the text of a message"
+        raise _unusable(tokenizer, what, "Choose a base model that is asked in plain text.")
+    return prompt
 
 
 def _prompt_head(tokenizer: Any, prompt: str) -> str:
