@@ -238,16 +238,14 @@ class _Input:
         if time := _TIME.fullmatch(leaf.strip()):
             return self._has_time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
-            year, day = date[1] or "", date[3]
+            year, day, text = date[1] or "", date[3], with_ascii_digits(self._text)
             with suppress(ValueError):
-                if year and has_hijri_date(
-                    with_ascii_digits(self._text), datetime.date.fromisoformat(leaf.strip()[:10])
-                ):
+                if year and has_hijri_date(text, datetime.date.fromisoformat(leaf.strip()[:10])):
                     return True
             years = (
                 year in ("", *self._years)
                 or has_year(self._text, year, self._language)
-                or (self._in_digits(year[2:]) and not names_an_era(with_ascii_digits(self._text)))
+                or (self._in_digits(year[2:]) and not names_an_era(text))
                 or (self._known and self._has_number(year))
             )
             swapped = (date[2].lstrip("0"), date[3].lstrip("0"))
@@ -265,8 +263,9 @@ class _Input:
 
     def _has_other_month(self, month: str, day: str) -> bool:
         """Whether the text gives the day of a date in other months only, and names no term of payment or the like."""
-        months = {m for _, m in self._days}
-        return any(d == day for d, _ in self._days) and month not in months and not self._has_terms()
+        return (
+            any(d == day for d, _ in self._days) and month not in {m for _, m in self._days} and not self._has_terms()
+        )
 
     def _has_other_days(self, day: str) -> bool:
         """Whether the text gives days and not this one, in digits or words, and nothing to compute it from: a term, a

@@ -190,8 +190,8 @@ def _added(words: str | None) -> float:
 def _with_powers(figures: str, language: str) -> str:
     """Return folded text with the scale words beside digits as signs that no list of words has: `5.8^j` for 5.8 tỷ."""
     before, behind = _scales_beside_digits(language)
-    figures = before.sub(lambda found: f"{found[2]} {found[1]}", figures) if before else figures
-    return behind.sub(lambda found: _POWERS[_scales(language)[found[1]]], figures)
+    figures = before.sub(lambda scaled: f"{scaled[2]} {scaled[1]}", figures) if before else figures
+    return behind.sub(lambda word: _POWERS[_scales(language)[word[1]]], figures)
 
 
 _NO_SPACES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # in these scripts

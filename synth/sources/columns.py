@@ -389,8 +389,8 @@ def without_single_lists(cells: Cells) -> Cells:
 
 
 def plain_text(cell: object) -> str | Fault:
-    """The text of a cell that may also be empty, an empty list, a number, a date or a time."""
-    if is_missing(cell) or cell == []:
+    """The text of a cell that may also be empty, a number, a date or a time."""
+    if is_missing(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
