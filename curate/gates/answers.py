@@ -40,8 +40,7 @@ from schemas.records import Json, Pair
 _PARTS = re.compile(r"[_\W\d]+")
 _MAX_LABELS = 12  # labels in a message
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
-_FIGURES = r"\d+(?:[.,]\d+)*"
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_FIGURES, _MONTH = r"\d+(?:[.,]\d+)*", re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _CLOCK = re.compile(r"(?<!\d)(?:[01]?\d|2[0-3])[:h.][0-5]\d(?!\d)")
@@ -238,16 +237,14 @@ class _Input:
         if time := _TIME.fullmatch(leaf.strip()):
             return self._has_time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
-            year, day = date[1] or "", date[3]
+            year, day, figures = date[1] or "", date[3], with_ascii_digits(self._text)
             with suppress(ValueError):
-                if year and has_hijri_date(
-                    with_ascii_digits(self._text), datetime.date.fromisoformat(leaf.strip()[:10])
-                ):
+                if year and has_hijri_date(figures, datetime.date.fromisoformat(leaf.strip()[:10])):
                     return True
             years = (
                 year in ("", *self._years)
                 or has_year(self._text, year, self._language)
-                or (self._in_digits(year[2:]) and not names_an_era(with_ascii_digits(self._text)))
+                or (self._in_digits(year[2:]) and not names_an_era(figures))
                 or (self._known and self._has_number(year))
             )
             swapped = (date[2].lstrip("0"), date[3].lstrip("0"))
