@@ -60,6 +60,7 @@ def test_an_id_of_a_stream_is_the_id_of_its_list(parts: list[Any], last: list[An
     assert content_id_of("artifact", parts, iter(last)) == content_id("artifact", [*parts, last])
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=5).filter(lambda key: key != "rows"), JSON, min_size=1, max_size=3),
        st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), min_size=1, max_size=3))  # fmt: skip
 def test_streamed_manifest_equals_one_document(

@@ -214,6 +214,7 @@ def test_no_labels_no_rows_or_only_bad_labels_give_no_certificate() -> None:
     assert in_words(bad, 200, 30).startswith("no certificate: of the 60 rows with the highest P(good) 60 of 60")
 
 
+@pytest.mark.slow
 def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     """Reviewers disagree about bad rows more often than about good ones. Left out, those rows made a set of which 85 %
     were good pass as 90 % precise; they count as bad, the message says so, and adjudicated they count as decided."""

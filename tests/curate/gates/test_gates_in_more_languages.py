@@ -193,6 +193,7 @@ def test_a_label_may_follow_a_heading_in_any_language() -> None:
     assert {answer: form.canonical(answer) for answer in answers} == answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "translation", "to"),
     [

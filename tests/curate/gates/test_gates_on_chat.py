@@ -18,6 +18,7 @@ from curate.gates.translations import translated
 from tests.curate.tiny import pair
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "input", "output"),
     [
@@ -59,6 +60,7 @@ def test_person_who_declines_is_not_flagged(language: str, input: str, output: s
     assert preamble(pair(input, output), language=language).flags == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "language", "input", "output"),
     [

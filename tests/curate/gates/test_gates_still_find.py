@@ -60,6 +60,7 @@ def test_lost_part_of_a_much_shorter_text_is_reported() -> None:
     assert lost_content(raised, "en", "A résumé bullet.").reason.code == "lost_number"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "question", "answer", "polite"),
     [

@@ -117,6 +117,7 @@ def test_a_closing_that_the_imported_replies_share_is_not_invented(language: str
     assert not {code for row in rows for code in findings(*row, gates)} & INVENTED
 
 
+@pytest.mark.slow
 def test_without_the_others_such_a_closing_is_flagged() -> None:
     """The closings of these pools are flagged in most languages when a row is alone, so that the test above proves
     something."""
@@ -217,6 +218,7 @@ INSTEAD = {"30": "14", "17": "18", "5 pm": "6 pm", "Mike Stone": "Mike Storm", "
 INSTEAD |= {"Marek Zieliński": "Marek Zielony", "Minh Tuấn": "Minh Tú", "佐藤": "加藤", "خالد منصور": "خالد منير"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", HOUSE)
 def test_a_changed_fact_of_the_house_is_flagged(language: str) -> None:
     """Another period, hour or signer than in all imported replies is flagged, in any language, and none of the imported

@@ -200,6 +200,7 @@ def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None
     assert ann.high == 1
 
 
+@pytest.mark.slow
 def test_gold_item_keeps_its_id_in_another_order(tmp_path: Path) -> None:
     """With another order, a new item at the top or another system prompt, nobody is asked the same item again, and
     existing answers still count."""

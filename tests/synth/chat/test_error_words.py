@@ -354,6 +354,7 @@ def test_wait_is_parsed_from_the_text_if_the_header_is_unreadable() -> None:
     assert left == ("requests", 0, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [413, 520, 521, 523, 525, 527, 530])
 def test_cdn_errors_are_temporary_once_others_were_answered(status: int, tmp_path: Path) -> None:
     """Cloudflare's own status codes are server faults. 413 is the row's own."""

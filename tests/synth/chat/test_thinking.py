@@ -206,6 +206,7 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
         with_ledger(teacher, tmp_path, ask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "A dog."])
 def test_one_answer_does_not_keep_a_run_of_thinking_going(first: str, tmp_path: Path) -> None:
     """The run ends soon even if an empty or a good answer comes first."""

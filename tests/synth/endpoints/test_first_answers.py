@@ -74,6 +74,7 @@ def test_few_useless_answers_are_paid_for(kind: str, concurrency: int, tmp_path:
         assert len(teacher.asked) <= 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["empty", "page"])
 def test_a_run_after_a_preview_pays_for_few_useless_answers(kind: str, tmp_path: Path) -> None:
     """The prompt was answered well before, so that question decides. While it is out nothing else is sent, and answers

@@ -640,6 +640,7 @@ def test_broken_parquet_is_refused(tmp_path, write):
         read(tmp_path, "b.parquet")
 
 
+@pytest.mark.slow
 def test_a_datasets_folder_is_read_with_and_without_splits(tmp_path):
     """A saved Dataset is read as it is. If it has several splits, one must be chosen."""
     from datasets import Dataset, DatasetDict

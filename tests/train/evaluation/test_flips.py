@@ -39,6 +39,7 @@ def test_a_lead_over_one_of_several_prompts_is_not_stated_alone(rates: dict[str,
     assert verdict(evaluation(**{**rates, "tuned": (enough[0], enough[1])})).fine_tune != "do not fine-tune"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tuned", "few_shot", "asks_for_a_lead"),
     [((0.5, 0.4), (0.47, 0.25), True), ((0.7, 0.45), (0.45, 0.6), True), ((0.8, 0.6), (0.65, 0.55), False)],
@@ -68,6 +69,7 @@ def test_more_inputs_are_those_that_confirm_a_lead() -> None:
     assert verdict(evaluation(inputs=15 + int(more), **rates)).decision != "not enough evidence"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "tuned", "ship_at"), [(60, 0.9, 0.5), (20, 1.0, 0.5), (120, 0.9, 0.8), (60, 0.35, 0.6)]
 )
@@ -85,6 +87,7 @@ def test_the_stated_pass_rate_is_where_the_decision_changes(inputs: int, tuned: 
     assert decision(int(percent) / 100 + 5 * within / inputs) == decision(tuned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "tuned", "ship_at", "decision"),
     [
