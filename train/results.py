@@ -78,7 +78,8 @@ class TrainResult(Record):
     if the user stopped the training before that many steps; the adapter then has the best weights until that point, and
     an id of its own. `weights` and `files` are the SHA-256 of the files below its folder, as training wrote them: the
     weights, and the other files that generation needs, such as the tokenizer (an empty digest for a file that an export
-    extends); both are empty in runs of earlier versions.
+    extends); both are empty in runs of earlier versions. `base_commit` is that of a base from the hub; None for other
+    bases, and in runs of earlier versions.
     """
 
     adapter_id: str
@@ -103,6 +104,7 @@ class TrainResult(Record):
     masks: tuple[str, ...]
     system_prompt: str | None = None
     left_out: dict[str, int] = Field(default_factory=dict)
+    base_commit: str | None = None
     kept_step: int | None = None
     merged: Merged | None = None
     began_with: str | None = None

@@ -325,6 +325,7 @@ def _train(
         dataset_id=dataset.id,
         base=base.name,
         base_hash=base.hash,
+        base_commit=base.commit,
         settings=settings,
         **facts,
         learned_tokens=learned_tokens,
@@ -392,7 +393,7 @@ def _save(model: Any, chat: Chat, base: Base, folder: Path, settings: TrainSetti
     from transformers import GenerationConfig
 
     config = model.peft_config["default"]  # which otherwise names a folder of this machine, and no commit
-    config.base_model_name_or_path, config.revision = base.name, settings.revision
+    config.base_model_name_or_path, config.revision = base.name, base.commit or settings.revision
     # "auto" would query the hub to see whether the vocabulary grew, which it cannot have.
     model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     chat.tokenizer.save_pretrained(str(folder))

@@ -39,13 +39,15 @@ _LEARNED_POSITIONS = ("wpe.weight", "embed_positions.weight", "positions_embed.w
 class Base:
     """A base model on disk. `name` is for display. `hash` covers weights, config, tokenizer, chat template and
     generation config, and the code shipped with it where the spec allows it to run (`runs_code`). `earlier_hash` is the
-    hash that earlier versions recorded, which does not cover the generation config."""
+    hash that earlier versions recorded, which does not cover the generation config. `commit` is that of a base from the
+    hub."""
 
     name: str
     folder: Path
     hash: str
     runs_code: bool = False
     earlier_hash: str = ""
+    commit: str | None = None
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -74,16 +76,17 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
         hash_, earlier = hash_base(folder)
         return Base(HUB_ID, folder, hash_, earlier_hash=earlier)
     folder = project_folder / base
-    name = folder.name if folder.is_dir() else base
+    name, commit = folder.name, None
     if not folder.is_dir():
         folder = _fetch(base, settings.revision)
+        name, commit = base, folder.name  # a snapshot in the hub's cache is named for its commit
     copy = runnable(base, folder, settings.trust_remote_code)
     hash_, earlier = hash_base(copy or folder)
     billions_in(folder)  # detects truncated files before they are loaded
     if copy is None:
-        return Base(name, folder, hash_, earlier_hash=earlier)
+        return Base(name, folder, hash_, earlier_hash=earlier, commit=commit)
     hash_, earlier = (content_id("model", [each, trust_entry(base, copy)]) for each in (hash_, earlier))
-    return Base(name, copy, hash_, runs_code=True, earlier_hash=earlier)
+    return Base(name, copy, hash_, runs_code=True, earlier_hash=earlier, commit=commit)
 
 
 def find_trained_base(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:

@@ -126,7 +126,7 @@ from train.base_models.base_model import find_base
 settings = TrainSettings(base="someone/model", revision="v2.0")
 list(check_base(settings, Path(sys.argv[1])))  # as doctor checks it first
 base = find_base(settings, Path(sys.argv[1]))
-print(base.hash, *sorted(path.name for path in base.folder.iterdir()))
+print(base.hash, base.commit, *sorted(path.name for path in base.folder.iterdir()))
 """
 
 
@@ -141,8 +141,9 @@ def test_a_base_on_a_hub_is_downloaded_at_its_revision(tiny_base: Base, tmp_path
         command = [sys.executable, "-c", _FETCHED, str(tmp_path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    hash_, *names = done.stdout.split()
+    hash_, commit, *names = done.stdout.split()
     assert hash_ == hash_base(tiny_base.folder)[0]
+    assert commit == "c" * 40, "the card would name what the hub has later"
     assert "modeling_own.py" in names
     assert not set(names) & {"pytorch_model.bin", "consolidated.safetensors", "onnx"}
     assert any(path.startswith("/api/models/someone/model/revision/v2.0") for path in asked)

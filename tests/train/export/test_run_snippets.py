@@ -63,12 +63,13 @@ def test_the_snippet_trusts_code_only_for_its_own_base(tuned: TrainResult) -> No
 
 
 def test_a_pinned_base_is_loaded_at_its_commit(tuned: TrainResult) -> None:
-    """With `train.revision` the adapter fits that commit: the snippet and the vLLM command loaded the newest one. A
-    merged model brings its own weights."""
-    pinned = tuned.model_copy(update={"settings": tuned.settings.model_copy(update={"revision": "abc123"})})
+    """The adapter fits the commit that was fetched, or that `train.revision` names: the snippet and the vLLM command
+    loaded the newest one. A merged model brings its own weights."""
     is_adapter = tuned.settings.method == "lora"
-    assert ('", revision="abc123", dtype="auto")' in snippet(pinned)) == is_adapter
-    assert (" --revision abc123 --enable-lora" in vllm_command(pinned)) == is_adapter
+    pinned = tuned.model_copy(update={"settings": tuned.settings.model_copy(update={"revision": "v2.0"})})
+    for trained, commit in ((pinned, "v2.0"), (pinned.model_copy(update={"base_commit": "abc123"}), "abc123")):
+        assert (f'", revision="{commit}", dtype="auto")' in snippet(trained)) == is_adapter
+        assert (f" --revision {commit} --enable-lora" in vllm_command(trained)) == is_adapter
     assert "revision" not in snippet(tuned) + vllm_command(tuned)
 
 
