@@ -323,10 +323,8 @@ def _train(
     return TrainResult(
         adapter_id=name if is_complete else content_id("adapter", [name, "ended", kept_step or state.global_step]),
         dataset_id=dataset.id,
-        base=base.name,
-        base_hash=base.hash,
-        base_commit=base.commit,
         settings=settings,
+        **base.record,
         **facts,
         learned_tokens=learned_tokens,
         trained_tokens=int(trainer.state.num_input_tokens_seen),

@@ -244,9 +244,17 @@ def _excerpts(readings: list[list[str]]) -> list[list[str]]:
     lines = list(zip(*readings, strict=False))
     telling = sorted(range(len(lines)), key=lambda at: -len(set(lines[at])))[:_LINES]
     places = [(at, _first_difference(lines[at])) for at in telling]
-    return [
-        [text[at][max(0, start - _CONTEXT) : start + _CONTEXT].strip() for at, start in places] for text in readings
-    ]
+    return [[_words_around(text[at], place) for at, place in places] for text in readings]
+
+
+def _words_around(line: str, place: int) -> str:
+    """The words of a line within `_CONTEXT` characters of a place."""
+    before, behind = line[max(0, place - _CONTEXT) : place], line[place : place + _CONTEXT]
+    if place > _CONTEXT:
+        before = before.partition(" ")[2] or before
+    if place + _CONTEXT < len(line):
+        behind = behind.rpartition(" ")[0] or behind
+    return (before + behind).strip()
 
 
 def _first_difference(line: Sequence[str]) -> int:

@@ -314,7 +314,7 @@ def test_encoding_of_a_non_utf8_file_can_be_chosen(service: Service) -> None:
     assert (
         '<input type="radio" name="encoding" value="cp1252" checked autofocus>Western Europe, Windows (cp1252)' in page
     )
-    assert "<q>Wo ist der Hörer?;Er liegt auf dem Tisch.</q>" in page
+    assert "<q>Wo ist der Hörer?;Er liegt auf</q>" in page
     assert "<q>Wo ist der HЎrer?" in page or "<q>Wo ist der Hцrer?" in page
     again = {"name": "sheet", "chosen_before": "t.csv", "encoding": "cp1252"}
     assert browser.post("/new", data=again).status_code == 303

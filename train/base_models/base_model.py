@@ -50,6 +50,11 @@ class Base:
     commit: str | None = None
 
     @property
+    def record(self) -> dict[str, Any]:
+        """The fields of a `TrainResult` that name this base."""
+        return {"base": self.name, "base_hash": self.hash, "base_commit": self.commit}
+
+    @property
     def hashes(self) -> tuple[str, ...]:
         """The hashes by which an adapter's record may name this base."""
         return tuple(dict.fromkeys(filter(None, (self.hash, self.earlier_hash))))

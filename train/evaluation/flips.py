@@ -6,14 +6,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from curate.split import LEAST_TEST_INPUTS
 from schemas.wording import counted
 from train.evaluation.comparison import Comparison
 from train.evaluation.incomplete import why_incomplete
 from train.evaluation.intervals import Interval, required_standard_errors, significant_lead, standard_errors
-from train.evaluation.limits import score_limits
 from train.evaluation.metrics import MODES, Evaluation, Mode, SystemResult
 from train.evaluation.relation import (
     TIE_MARGIN,
@@ -206,6 +203,10 @@ def _effective(rate: Interval) -> float:
 
 
 def _limits(estimate: float, effective: float) -> tuple[float, float]:
+    import numpy as np  # 10 MB, which a service that starts does not need
+
+    from train.evaluation.limits import score_limits
+
     _, low, high = score_limits(np.array(estimate), np.array(effective))
     return float(low), float(high)
 
