@@ -249,10 +249,11 @@ def _excerpts(readings: list[list[str]]) -> list[list[str]]:
 
 def _words_around(line: str, place: int) -> str:
     """The words of a line within `_CONTEXT` characters of a place."""
-    before, behind = line[max(0, place - _CONTEXT) : place], line[place : place + _CONTEXT]
-    if place > _CONTEXT:
+    start, end = max(0, place - _CONTEXT), place + _CONTEXT
+    before, behind = line[start:place], line[place:end]
+    if start and line[start - 1 : start + 1].isalnum():  # within a word
         before = before.partition(" ")[2] or before
-    if place + _CONTEXT < len(line):
+    if end < len(line) and line[end - 1 : end + 1].isalnum():
         behind = behind.rpartition(" ")[0] or behind
     return (before + behind).strip()
 
