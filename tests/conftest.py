@@ -1,5 +1,5 @@
 """`pytest --quick` runs the tests to try a change on first: no torch, Argilla, browser, PostgreSQL or built wheel, and
-no file that takes many seconds. It takes less than a minute in all.
+no file that takes many seconds. It takes a minute or so in all.
 
 Everything else runs in `make test`. A file or fixture that needs one of those is listed here. A quick run fails where
 the list is incomplete, on any machine: nothing in `ABSENT` can be imported, and each test's CPU time is limited.
