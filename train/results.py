@@ -128,6 +128,11 @@ class TrainResult(Record):
     __str__ = __repr__
 
     @property
+    def base_revision(self) -> str | None:
+        """The revision of the base on the hub: the commit that was fetched, else what `train.revision` names."""
+        return self.base_commit or self.settings.revision
+
+    @property
     def digest(self) -> str:
         """A hash of what training measured. The merge and the files are left out, because they may be made again."""
         losses = [[*([of.step, of.epoch, of.loss] for of in side)] for side in (self.curve, self.validation)]

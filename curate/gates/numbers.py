@@ -399,8 +399,8 @@ def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterato
 
     for match in _LETTERS.finditer(folded):
         word = match[0]
-        before = folded[max(0, match.start() - 2) : match.start()]
-        if not words and (word not in listed or (known.scales.get(word, 0) >= 1000 and _ENDS_IN_DIGIT.search(before))):
+        start, is_scale = match.start(), known.scales.get(word, 0) >= 1000
+        if not words and (word not in listed or (is_scale and _ENDS_IN_DIGIT.search(folded, max(0, start - 2), start))):
             last_end = match.end()
             continue
         gap = folded[last_end : match.start()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from html import unescape
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_a_new_prompt_is_due_at_once_and_answers_are_kept(
 
 @pytest.mark.slow
 def test_the_review_page_follows_samples_and_erased_answers(
-    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows drawn by a push that was killed before its receipt, and the erased answers of a person whose were not the
     last, change the page as they change `pairsmith review status`. It had shown an erased person's answers until the
@@ -100,6 +101,10 @@ def test_the_review_page_follows_samples_and_erased_answers(
         of = [{"pair_id": row["pair_id"], "reason": "certify", "dataset": "d"} for row in rows]
         store.write(*(Sampled(sampling_probability=0.5, **one) for one in of))
     assert "Reviewers have decided 2 rows of 2" in browser.get("/p/tiny/review").text
+    home = tmp_path / "argilla"
+    home.mkdir()
+    (home / "venv").touch()  # no server can be installed here: the user's own would be started, and left running
+    monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
     assert start(["erase", "--person", "ann", "--yes", "--project", str(folder)]) == 0
     page = browser.get("/p/tiny/review").text
     assert ">ann<" not in page

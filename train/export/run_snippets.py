@@ -41,8 +41,7 @@ def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     own_code = (
         ", trust_remote_code=True" if is_trusted_name(trained.settings.base, trained.settings.trust_remote_code) else ""
     )
-    revision = trained.base_commit or trained.settings.revision
-    pinned = f', revision="{revision}"' if revision else ""
+    pinned = f', revision="{trained.base_revision}"' if trained.base_revision else ""
     place = "FOLDER" if merged else f'"{trained.base}"{pinned}'
     model = _MODEL.format(place=place, own_code=own_code)
     return _SNIPPET.format(
@@ -62,8 +61,7 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     if trained.settings.method == "qlora":
         return f"vllm serve {folder}{own_code} --served-model-name tuned"
     rank = next((rank for rank in LORA_RANKS if rank >= trained.settings.r), trained.settings.r)
-    revision = trained.base_commit or trained.settings.revision
-    options = (f" --revision {revision}" if revision else "") + own_code
+    options = (f" --revision {trained.base_revision}" if trained.base_revision else "") + own_code
     return (
         f"vllm serve {trained.base}{options} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
         f"    --chat-template {folder}/chat_template.jinja --generation-config {folder}"
