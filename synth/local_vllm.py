@@ -22,6 +22,7 @@ import aiohttp
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from schemas.isolated_environment import IsolatedEnvironment, ensure
+from schemas.memory import free_bytes
 from schemas.ports import free_port, listening
 from schemas.progress import Say, discard_message
 from schemas.records import Message, Sampling
@@ -287,14 +288,6 @@ def _flag_value(flag: str, flags: Sequence[str]) -> str:
     """The value of a flag, given as `--flag value` or `--flag=value`."""
     joined = "\0".join(flags).replace("=", "\0").split("\0")
     return joined[joined.index(flag) + 1] if flag in joined[:-1] else ""
-
-
-def free_bytes() -> int:
-    """Available memory on Linux; elsewhere half of the total memory."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def _rank_of(lora: str) -> int:

@@ -301,14 +301,14 @@ def load_classifier(
 
 
 def dtype_and_device() -> tuple[Any, dict[str, int | str] | None]:
-    """The dtype and the device map: bfloat16 on CUDA; elsewhere as stored, unless the CPU would only emulate
-    bfloat16."""
+    """The dtype and the device map: on CUDA bfloat16, or float16 on a card that would only emulate it; elsewhere as
+    stored, or float32 on such a CPU."""
     import torch
 
     from synth.embedded.model import best_dtype
 
     if torch.cuda.is_available():
-        return (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16), {"": 0}
+        return best_dtype("cuda"), {"": 0}
     if torch.backends.mps.is_available():
         return "auto", {"": "mps"}
     return ("auto" if best_dtype() == torch.bfloat16 else torch.float32), None

@@ -27,7 +27,7 @@ def command(session: Session) -> None:
     for good_for, models in groupby(by_size, key=lambda known: known.good_for):
         lines.append((f"[dim]{good_for}:[/]", *[""] * 5))
         for known in models:
-            lora, qlora = (training_gib(known.billions, method) for method in ("lora", "qlora"))
+            lora, qlora = (training_gib(known.billions, method, here.weight_bytes) for method in ("lora", "qlora"))
             method = fitting_method(known.billions, here)
             licence = f"{known.licence}{', gated' if known.gated else ''}"
             sizes = (f"{known.billions:g}", licence, f"{lora:4.0f}", f"{qlora:5.0f}")

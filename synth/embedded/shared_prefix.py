@@ -4,8 +4,7 @@ tokens to that prefix is computed at once. Keys are read in place, without first
 The prefix's keys and values are therefore read once per step instead of once per row; on a CPU, reading them is most of
 the cost of decoding 32 rows of a few-shot prompt. The two parts are combined through their log-sum-exps, so the result
 is exact (Juravsky et al., Hydragen, 2024, section 3; Dao et al., FlashAttention, 2022). Not covered: layers with a
-window, a softcap or sinks, prompts (more than one new token a row), and devices other than a CPU. These use
-transformers' own attention.
+window, a softcap or sinks, and devices other than a CPU. These use transformers' own attention.
 """
 
 from __future__ import annotations
@@ -33,36 +32,35 @@ def attend(
     shared_prefix: int = 0,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Query [rows, heads, 1, width]; keys and values [rows, key heads, cells, width]; additive mask [rows, 1, 1, all].
+    """Query [rows, heads, tokens, width]; keys and values [rows, key heads, cells, width]; additive mask [rows, 1,
+    tokens, cells].
 
-    The first `shared_prefix` cells (0: none) are the same in all rows and masked in none. Returns [rows, 1, heads,
+    The first `shared_prefix` cells (0: none) are the same in all rows and masked in none. Returns [rows, tokens, heads,
     width].
     """
-    one_token = query.shape[2] == 1
-    if (
-        not one_token
-        or attention_mask is None
-        or any(options.get(option) is not None for option in _UNSUPPORTED_OPTIONS)
-    ):
+    if attention_mask is None or any(options.get(option) is not None for option in _UNSUPPORTED_OPTIONS):
         shown: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
         return shown
-    (rows, heads, _, width), key_heads = query.shape, key.shape[1]
-    grouped = query.reshape(rows, key_heads, heads // key_heads, width)
-    rest, rest_lse = _attention_with_lse(
-        grouped, key[:, :, shared_prefix:], value[:, :, shared_prefix:], attention_mask[..., shared_prefix:], scaling
-    )
-    if not shared_prefix:
-        return rest.reshape(rows, 1, heads, -1), None
-    all_queries = grouped.transpose(0, 1).reshape(1, key_heads, -1, width)
-    prefix, prefix_lse = _attention_with_lse(
-        all_queries, key[:1, :, :shared_prefix], value[:1, :, :shared_prefix], None, scaling
-    )
-    by_row = (key_heads, rows, heads // key_heads)
-    share = torch.sigmoid(prefix_lse.view(by_row).transpose(0, 1) - rest_lse.view(rows, key_heads, -1))[..., None]
-    whole = rest.lerp(prefix.view(*by_row, -1).transpose(0, 1), share.to(rest.dtype))
-    return whole.reshape(rows, 1, heads, -1), None
+    (rows, heads, tokens, width), key_heads = query.shape, key.shape[1]
+    per_key = heads // key_heads
+    # The kernel reads any other memory layout as if it were this one.
+    grouped = query.reshape(rows, key_heads, per_key * tokens, width).contiguous()
+    mask = attention_mask[..., shared_prefix:]
+    if tokens > 1:
+        mask = mask.repeat(1, 1, per_key, 1)
+    rest, rest_lse = _attention_with_lse(grouped, key[:, :, shared_prefix:], value[:, :, shared_prefix:], mask, scaling)
+    whole = rest
+    if shared_prefix:
+        all_queries = grouped.transpose(0, 1).reshape(1, key_heads, -1, width)
+        prefix, prefix_lse = _attention_with_lse(
+            all_queries, key[:1, :, :shared_prefix], value[:1, :, :shared_prefix], None, scaling
+        )
+        by_row = (key_heads, rows, per_key * tokens)
+        share = torch.sigmoid(prefix_lse.view(by_row).transpose(0, 1) - rest_lse.view(rows, key_heads, -1))[..., None]
+        whole = rest.lerp(prefix.view(*by_row, -1).transpose(0, 1), share.to(rest.dtype))
+    return whole.reshape(rows, heads, tokens, -1).transpose(1, 2), None
 
 
 def _attention_with_lse(

@@ -179,16 +179,15 @@ def compute_dtype(precision: str = "auto") -> Any:
     """
     import torch
 
+    from synth.embedded.model import best_dtype
+
     on_gpu = torch.cuda.is_available()
     if precision == "float16" and not on_gpu:
         fix = "Remove train.precision."
         raise MissingDependency("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
     if precision != "auto":
         return getattr(torch, precision)
-    if on_gpu:
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+    return best_dtype("cuda" if on_gpu else "cpu")
 
 
 def training_device() -> int | str:

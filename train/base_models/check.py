@@ -309,7 +309,8 @@ def _check_context(settings: TrainSettings, config: dict[str, Any]) -> Iterator[
 
 def _check_memory(settings: TrainSettings, billions: float, here: Machine) -> Fact:
     method = settings.method if "method" in settings.model_fields_set else fitting_method(billions, here) or "qlora"
-    needs = training_gib(billions, method)
+    weight_bytes = {"float32": 4, "auto": here.weight_bytes}.get(settings.precision, 2)
+    needs = training_gib(billions, method, weight_bytes)
     what = f"{method} needs about {needs:.1f} GiB; {here.name} has {here.gib:.1f}"
     if needs <= here.gib:
         return Fact("training", "ok", what)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
@@ -18,17 +17,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from schemas.cores import multiplies_bfloat16
 from schemas.errors import InputError
+from schemas.memory import total_bytes
 from schemas.spec import TrainSettings
 
 Method = Literal["qlora", "lora", "lora-8bit"]
 
 GIB = 2**30
-_BYTES: dict[str, float] = {"lora": 2.0, "lora-8bit": 1.1, "qlora": 0.6}
+# The share of weights that are quantised, and the bytes that one of them takes.
+_QUANTISED: dict[str, tuple[float, float]] = {"lora": (0, 0), "lora-8bit": (0.9, 1.0), "qlora": (0.9, 0.45)}
 # The usable share of a machine's memory; the rest is in use.
 _FREE_SHARE = 0.8
-# Where Linux exposes a container's memory limit: cgroups v2, and v1.
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _FETCH = "Download the model again."
 # Below this size, quantising costs more time than the memory it saves is worth.
 _SMALL_BILLIONS = 1.0
@@ -74,11 +74,13 @@ _DEFAULTS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B-Instruct-2507"
 
 
 class Machine(NamedTuple):
-    """Where a model would be trained: the first GPU, otherwise the CPU, with its memory in GiB."""
+    """Where a model would be trained: the first GPU, otherwise the CPU, with its memory in GiB. `weight_bytes`: of a
+    weight that is not quantised, 4 on a processor that would only emulate bfloat16."""
 
     name: str
     gib: float
     is_gpu: bool
+    weight_bytes: int = 2
 
 
 def machine() -> Machine:
@@ -90,22 +92,10 @@ def machine() -> Machine:
     except (OSError, subprocess.SubprocessError):
         pass  # a driver that does not respond cannot compute either; `doctor` reports it
     try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+        total = total_bytes() / GIB
     except (ValueError, OSError):
         total = 8.0
-    return Machine(f"{platform.machine()} processor", limit_to_container(total), False)
-
-
-def limit_to_container(total: float, limits: Sequence[Path] = _LIMITS) -> float:
-    """The part of `total` GiB of the machine that a container allows this process; beyond it the kernel kills the
-    process."""
-    for limit in limits:
-        try:
-            limit_bytes = limit.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            continue
-        total = min(total, int(limit_bytes) / GIB) if limit_bytes.isdigit() else total
-    return total
+    return Machine(f"{platform.machine()} processor", total, False, 2 if multiplies_bfloat16() else 4)
 
 
 def gpus() -> list[tuple[str, float]]:
@@ -120,15 +110,17 @@ def gpus() -> list[tuple[str, float]]:
     return [(name.strip(), float(mib) / 1024) for name, _, mib in fields if mib.strip().replace(".", "").isdigit()]
 
 
-def training_gib(billions: float, method: Method) -> float:
-    """About how many GiB training needs."""
-    return billions * 1e9 * (_BYTES[method] + 0.01 * 16) / GIB + 1.5 + 0.5 * billions
+def training_gib(billions: float, method: Method, weight_bytes: int = 2) -> float:
+    """About how many GiB training needs. `weight_bytes`: of a weight that is not quantised."""
+    quantised, size = _QUANTISED[method]
+    per_weight = quantised * size + (1 - quantised) * weight_bytes
+    return billions * 1e9 * (per_weight + 0.01 * 16) / GIB + 1.5 + 0.5 * billions
 
 
 def fitting_method(billions: float, here: Machine) -> Method | None:
     """`lora` for a small base and wherever it fits, otherwise `qlora`; None if neither fits."""
     methods: Sequence[Method] = ("lora", "qlora")
-    return next((m for m in methods if training_gib(billions, m) <= _FREE_SHARE * here.gib), None)
+    return next((m for m in methods if training_gib(billions, m, here.weight_bytes) <= _FREE_SHARE * here.gib), None)
 
 
 def default_base(here: Machine) -> KnownModel:

@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward  # n
 from synth.embedded.constrain import SchemaCompiler, SchemaError  # noqa: E402
 from synth.embedded.decoder import Decoder  # noqa: E402
 from synth.embedded.jobs import Choice, GenerationJob, Likelihood, ScoringJob  # noqa: E402
-from synth.embedded.model import ChatModel  # noqa: E402
+from synth.embedded.model import ChatModel, FewRowsLinear, best_device, best_dtype, free_kv_mib  # noqa: E402
 from synth.embedded.sampling import TokenSampling  # noqa: E402
 from synth.embedded.shared_prefix import attend  # noqa: E402
 from tests.synth.rounding import Drawn, assert_same_but_for_rounding  # noqa: E402
@@ -122,21 +122,38 @@ class _LargestTensor(TorchDispatchMode):
         return result
 
 
-def test_attention_does_not_copy_keys_for_rows_without_shared_prefix() -> None:
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_attention_does_not_copy_keys_for_rows_without_shared_prefix(tokens: int) -> None:
     """Transformers copies the keys of a head for each of its query heads, which on a CPU costs more than the attention
-    itself. Here a new token is attended to without copies, with the same result."""
+    itself. Here new tokens, of an answer or of a prompt, are attended to without copies, with the same result."""
     torch.manual_seed(1)
     rows, heads, key_heads, cells, width = 5, 6, 2, 300, 16
-    query = torch.randn(rows, heads, 1, width)
+    query = torch.randn(width, heads, rows, tokens).permute(2, 1, 3, 0)  # a layout that some models' queries have
     key, value = torch.randn(2, rows, cells, key_heads, width).transpose(2, 3)
-    hidden = torch.arange(cells) > torch.arange(100, 100 + rows)[:, None]
-    mask = torch.zeros(rows, 1, 1, cells).masked_fill(hidden[:, None, None], float("-inf"))
+    ends = torch.arange(100, 100 + rows)[:, None, None] + torch.arange(tokens)[:, None]
+    mask = torch.zeros(rows, 1, tokens, cells).masked_fill((torch.arange(cells) > ends)[:, None], float("-inf"))
     layer = SimpleNamespace(num_key_value_groups=heads // key_heads, training=False, is_causal=True)
     plain, _ = sdpa_attention_forward(layer, query, key, value, mask)
     with _LargestTensor() as largest:
         ours, _ = attend(layer, query, key, value, mask)
     assert torch.allclose(ours, plain, atol=1e-5)
     assert largest.numbers < key.numel()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_few_rows_are_multiplied_with_the_same_result(biased: bool) -> None:
+    """For any number of rows, in one or more dimensions, with and without a bias (float32, 1e-5)."""
+    torch.manual_seed(2)
+    layer = torch.nn.Linear(24, 40, bias=biased)
+    for shape in [(1, 24), (2, 24), (48, 24), (49, 24), (3, 7, 24), (0, 24)]:
+        given = torch.randn(shape)
+        plain = layer(given)
+        layer.__class__ = FewRowsLinear
+        ours = layer(given)
+        layer.__class__ = torch.nn.Linear
+        assert ours.shape == plain.shape
+        assert ours.is_contiguous()
+        assert torch.allclose(ours, plain, atol=1e-5)
 
 
 def test_shared_prefix_is_attended_to_once_for_all_rows(model: ChatModel, decoder: Decoder) -> None:
@@ -350,8 +367,6 @@ def test_the_device_is_the_gpu_that_torch_finds(
 ) -> None:
     """CUDA before MPS before the CPU. A card without bfloat16 (a T4) computes in float16, and the key-value cache gets
     most of the memory that is free beside the model."""
-    from synth.embedded.model import best_device, best_dtype, free_kv_mib
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * 2**30, 24 * 2**30))
@@ -361,5 +376,11 @@ def test_the_device_is_the_gpu_that_torch_finds(
         assert best_dtype(device) == getattr(torch, dtype)
     if device == "cuda":
         assert free_kv_mib(device) == 7168
-    if device == "cpu":
-        assert free_kv_mib(device) == 400
+
+
+def test_on_a_cpu_the_key_value_cache_gets_an_eighth_of_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least 400 MiB and at most 2 GiB. (32 rows of 900 tokens take 1,300 MiB; with 400 only nine were decoded
+    together.)"""
+    for free_gib, expected in ((1, 400), (8, 1024), (64, 2048)):
+        monkeypatch.setattr("synth.embedded.model.free_bytes", lambda free=free_gib: free * 2**30)
+        assert free_kv_mib("cpu") == expected

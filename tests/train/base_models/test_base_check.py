@@ -372,18 +372,6 @@ def test_the_method_follows_spec_project_or_size(base: Path, monkeypatch: pytest
     assert method() == "qlora"
 
 
-def test_the_memory_limit_of_a_container_counts(tmp_path: Path) -> None:
-    """Not the host's memory; a limit that is "max", empty, missing or larger changes nothing."""
-    v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
-    assert models.limit_to_container(64, (v2, v1)) == 64
-    for limit, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
-        v2.write_text(limit)
-        assert models.limit_to_container(64, (v2, v1)) == expected
-    v2.write_text("max")
-    v1.write_text(str(2 * models.GIB))
-    assert models.limit_to_container(64, (v2, v1)) == 2
-
-
 @pytest.mark.parametrize("line", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
 def test_a_gpu_without_a_memory_size_is_ignored(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line of nvidia-smi counts as a GPU only if it has a memory size; with one it does, whatever the name."""
