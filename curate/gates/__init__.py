@@ -21,16 +21,18 @@ from inspect import Parameter, Signature, signature
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from curate.gate_versions import VERSIONS
-from curate.gates.answers import YEAR, generated_input, label, values
+from curate.gates.answers import YEAR, generated_input, values
 from curate.gates.chat import answered, injection, thinking, toxic
 from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
+from curate.gates.doubted_labels import label
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
+from curate.gates.formatted import on_text_alone
 from curate.gates.identification import check_language, is_known
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
@@ -88,6 +90,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "toxic": (toxic, _TWO),
     "pii": (pii, ()),
 }
+_OF_MARKUP = ("encoding", "broken_json", "fenced")
 # Gates that apply only to some kinds of task.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Gates that look for what the input does not say, and do not object to what the style says.
@@ -117,7 +120,7 @@ def gates_for(
     if "zh" in codes and "ja" not in codes:  # Japanese has characters that look Traditional
         style = in_simplified(style)
     asked = chain(
-        [_Asked("length", partial(length, bounds=gates.length), identity(gates.length))] if gates.length else [],
+        _length_gate(gates.length, style),
         _listed_gates(task, gates, style, exemplars, seeds),
         _language_gates(task, gates),
         _pattern_gates(gates),
@@ -141,6 +144,11 @@ class _Asked(NamedTuple):
         settings = self.settings if self.mode is True else [self.settings, self.mode]
         fingerprint = content_id("gate", [self.name, version, settings])
         return GateStep(f"gate/{self.name}@{version}", fingerprint, flagged(self.gate) if flags else self.gate, flags)
+
+
+def _length_gate(bounds: LengthSettings | Literal[False], style: str) -> Iterator[_Asked]:
+    if bounds:
+        yield _Asked("length", on_text_alone(partial(length, bounds=bounds), style), identity(bounds))
 
 
 def _language_codes(task: TaskSettings) -> tuple[str, str]:
@@ -187,6 +195,8 @@ def _listed_gates(
         wrapped = bound if name == "repetition" else on_shortened(bound)
         if name != "encoding":
             wrapped = in_one_script(wrapped, code, input_code)
+        if name not in _OF_MARKUP:
+            wrapped = on_text_alone(wrapped, style)
         yield _Asked(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
 
 

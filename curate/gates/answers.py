@@ -1,4 +1,4 @@
-"""Gates for answers with a fixed form: a label, or JSON whose values come from the input."""
+"""Gates for answers that are no text: JSON whose values come from the input, and inputs generated for such answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 from curate.gates import records
 from curate.gates.calendars import has_hijri_date, names_an_era
 from curate.gates.dates import find_days
-from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import clause_ends
 from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
@@ -30,7 +29,6 @@ from curate.gates.numbers import (
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.readings import has_year, is_read_as
-from curate.gates.scripts import in_simplified
 from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, find_conversions, named_currencies
 from curate.gates.words import stemmer_for
 from curate.words import words
@@ -38,9 +36,9 @@ from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
 _PARTS = re.compile(r"[_\W\d]+")
-_MAX_LABELS = 12  # labels in a message
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
-_FIGURES, _MONTH = r"\d+(?:[.,]\d+)*", re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_FIGURES = r"\d+(?:[.,]\d+)*"
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _CLOCK = re.compile(r"(?<!\d)(?:[01]?\d|2[0-3])[:h.][0-5]\d(?!\d)")
@@ -52,21 +50,6 @@ _MIN_CHECKED = 5  # the least number that is rarely inferred from a text without
 _MINUTES_AROUND_HALF = 20, 25, 30, 35, 40  # expressed by the half hour before the next hour: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _midday_or_midnight = word_pattern(r"(?<!\w){noon|midnight}(?!\w)")
-
-
-def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
-    """The output is one of the task's labels, as the spec writes it.
-
-    A label that contradicts the words of the text is flagged: praise labelled negative, an alarm labelled low, the name
-    of another language.
-    Not covered: any other wrong label.
-    """
-    if pair.output in labels:
-        text, named, *others = (in_simplified(one, language) for one in (pair.input, pair.output, *labels))
-        doubt = doubt_about_label(text, named, others, language)
-        return passed(doubt, flag="contrary") if doubt else passed()
-    shown = ", ".join(list(labels)[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
-    return rejected("label", f"{quote(pair.output)} is not one of the {len(labels)} labels: {shown}")
 
 
 def generated_input(pair: Pair, gates: Sequence[Gate]) -> Judgement:

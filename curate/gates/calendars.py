@@ -24,14 +24,15 @@ def names_an_era(folded: str) -> bool:
 
 
 def has_hijri_date(folded: str, day: date) -> bool:
-    """Whether a text gives a day of the Islamic calendar that is this one, or next to it: months begin by sight."""
-    months = listed_values("hijri_months")
-    for match in _hijri_date().finditer(folded):
-        n, y, m = int(match["day"]), int(match["year"]), int(months[match["month"]])
-        of_year = (11 * y + 3) // 30 + 354 * y + 30 * m - (m - 1) // 2 + n  # the arithmetical calendar
-        if abs(of_year + 1948440 - 385 - 1721425 - day.toordinal()) <= 1:
-            return True
-    return False
+    """Whether a text gives a day of the Islamic calendar that is this one, or next to it."""
+    return any(day in _hijri_days(match) for match in _hijri_date().finditer(folded))
+
+
+def _hijri_days(match: re.Match[str]) -> tuple[date, ...]:
+    """Return the day that a date of the Islamic calendar names, and those next to it: months begin by sight."""
+    n, y, m = int(match["day"]), int(match["year"]), int(listed_values("hijri_months")[match["month"]])
+    of_year = (11 * y + 3) // 30 + 354 * y + 30 * m - (m - 1) // 2 + n  # the arithmetical calendar
+    return tuple(date.fromordinal(of_year + 1948440 - 385 - 1721425 + around) for around in (-1, 0, 1))
 
 
 @cache
@@ -43,15 +44,20 @@ def _hijri_date() -> re.Pattern[str]:
 
 def years_of_eras(folded: str, *, islamic: bool = True) -> set[int]:
     """Return the years of the Gregorian calendar that a text gives in another era: 令和6年, พ.ศ. 2567, 1445 AH."""
-    years = set[int]()
-    for match in _era_year().finditer(folded):
-        written = match["after"] or match["before"]
-        number = 1 if written == "元" else int(written) if written.isdigit() else max(values_of_numeral(written))
-        years.add(number + int(listed_values("eras")[match["era"] or match["behind"]]))
-    for match in _hijri_year().finditer(folded) if islamic else ():
-        first = int(0.970224 * int(match[1] or match[2]) + 621.5774)
-        years |= {first, first + 1}
-    return years
+    named = (_years(match) for match in _era_year().finditer(folded))
+    hijri = map(_hijri_years, _hijri_year().finditer(folded) if islamic else ())
+    return set[int]().union(*named, *hijri)
+
+
+def _years(match: re.Match[str]) -> set[int]:
+    written = match["after"] or match["before"]
+    number = 1 if written == "元" else int(written) if written.isdigit() else max(values_of_numeral(written))
+    return {number + int(more) for more in listed_values("eras")[match["era"] or match["behind"]].split("/")}
+
+
+def _hijri_years(match: re.Match[str]) -> set[int]:
+    first = int(0.970224 * int(match[1] or match[2]) + 621.5774)
+    return {first, first + 1}
 
 
 @cache
@@ -69,34 +75,50 @@ _hijri_year = word_pattern(r"(?<!\d)(1[34]\d\d) ?{hijri}(?!\w)|{hijri} ?(1[34]\d
 @lru_cache(maxsize=CACHE_SIZE)
 def other_calendars(folded: str) -> dict[int, frozenset[str]]:
     """Return the numbers of the Gregorian calendar that others in a folded text stand for, by where those begin."""
-    if folded.isascii():
+    if folded.isascii() or not _OTHER_CALENDAR.search(folded):
         return {}
-    forms = dict[int, frozenset[str]]()
+    years, days = dict[int, set[int]](), list[tuple[re.Match[str], str, tuple[date, ...]]]()
     if _SOUTH_EAST.search(folded):
-        forms |= {year.start(): frozenset({str(int(year[0]) - 543)}) for year in _BUDDHIST.finditer(folded)}
-        forms |= {year.start(1): frozenset({str(int(year[1]) + 1957)}) for year in _SHORT_BUDDHIST.finditer(folded)}
+        years |= {year.start(): {int(year[0]) - 543} for year in _BUDDHIST.finditer(folded)}
+        years |= {year.start(1): {int(year[1]) + 1957} for year in _SHORT_BUDDHIST.finditer(folded)}
+    if _ARABIC.search(folded):
+        years |= {year.start(year.lastindex or 0): _hijri_years(year) for year in _hijri_year().finditer(folded)}
+        days += [(match, "", _hijri_days(match)) for match in _hijri_date().finditer(folded)]
     if _PERSIAN.search(folded):
-        for year in _SOLAR.finditer(folded):
-            forms[year.start()] = frozenset({str(int(year[0]) + 621), str(int(year[0]) + 622)})
+        years |= {year.start(): {int(year[0]) + 621, int(year[0]) + 622} for year in _SOLAR.finditer(folded)}
         for match in _solar_date().finditer(folded):
-            name, digits = next(n for n in ("a", "b") if match[f"day_{n}"]), listed_values("solar_months")
-            month = int(digits.get(match[f"month_{name}"], 0) or match[f"month_{name}"])
+            name, digits = "_a" if match["day_a"] else "_b", listed_values("solar_months")
+            month = int(digits.get(match[f"month{name}"], 0) or match[f"month{name}"])
             with suppress(ValueError):
-                day = _solar_day(int(match[f"year_{name}"]), month, int(match[f"day_{name}"]))
-                for part, number in (("year", day.year), ("month", day.month), ("day", day.day)):
-                    forms[match.start(f"{part}_{name}")] = frozenset({str(number)})
-    for match in _era_year().finditer(folded) if _EAST.search(folded) else ():
-        side = "after" if match["after"] else "before"
-        if match[side].isdigit():
-            year_there = int(match[side]) + int(listed_values("eras")[match["era"] or match["behind"]])
-            forms[match.start(side)] = frozenset({str(year_there)})
-    return forms
+                day = _solar_day(int(match[f"year{name}"]), month, int(match[f"day{name}"]))
+                days.append((match, name, (day,)))
+    if _EAST.search(folded):
+        years |= {
+            match.start("after" if match["after"] else "before"): _years(match)
+            for match in _era_year().finditer(folded)
+        }
+        for year in _SHORT_ERA.finditer(folded):
+            years[year.start(2)] = {_ERA_LETTERS[year[1]] + int(year[2])}
+        years |= {year.start(): {int(year[0]) + 1911} for year in _MINGUO.finditer(folded)}
+    for match, name, possible in days:
+        for part in ("year", "month", "day"):
+            years[match.start(f"{part}{name}")] = {getattr(day, part) for day in possible}
+    return {start: frozenset(map(str, numbers)) for start, numbers in years.items()}
 
 
+# Letters of Arabic, India, South-East Asia, Ethiopia and East Asia.
+_OTHER_CALENDAR = re.compile(
+    r"[\u0600-\u06ff\u0900-\u097f\u0e00-\u0eff\u1200-\u137f\u1780-\u17ff\u3400-\u9fff\uac00-\ud7a3]"
+)
+_ARABIC = re.compile(r"[\u0600-\u06ff]")
+# Japanese eras by their letters (H30年度), and years of the Chinese era without its name: 114年3月, 114年度.
+_ERA_LETTERS = {"m": 1867, "t": 1911, "s": 1925, "h": 1988, "r": 2018}
+_SHORT_ERA = re.compile(r"(?<![a-z])([mtshr])(\d{1,2})(?=年|\.\d{1,2}\.\d)")
+_MINGUO = re.compile(r"(?<!\d)1[0-2]\d(?=年(?:度|\d{1,2}月))")
 _SOUTH_EAST = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff]")  # Thai, Lao and Khmer
 _BUDDHIST = re.compile(r"(?<![\d.,:])2[45]\d\d(?![\d:]|[.,]\d)")
 _SHORT_BUDDHIST = re.compile(r"[\u0e01-\u0e3f\u0e34\u0e35]\.[คพย]\. ?(\d\d)(?![\d:]|[.,]\d)")  # behind a month: มี.ค. 67
-_EAST = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3400-\u9fff\uac00-\ud7a3]")
+_EAST = re.compile(r"[\u0900-\u097f\u0e00-\u0eff\u1200-\u137f\u1780-\u17ff\u3400-\u9fff\uac00-\ud7a3]")
 _PERSIAN = re.compile("[پچژگکی]")
 _SOLAR = re.compile(r"(?<![\d.,:])1[2-4]\d\d(?![\d:]|[.,]\d)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
+from curate.gates.amounts import at_another_scale
 from curate.gates.coverage import ROOT_LETTERS, has_known_stop_words, roots
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
@@ -212,8 +213,9 @@ def _lost_as_written(input: str, output: str, language: str) -> list[str]:
     in_output = number_mentions(output, language) if options else in_description
     lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.has_rounded(n)]
     if lost:
-        in_units = find_conversions(input, output, language, language)[0]
-        lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.has_hours_of(n, input)]
+        converted = find_conversions(input, output, language, language)[0]
+        converted |= at_another_scale(input, output, language, language)
+        lost = [n for n in lost if n.forms.isdisjoint(converted) and not in_description.has_hours_of(n, input)]
     return [n.text for n in lost] + [n.text for n in options if n not in in_output]
 
 

@@ -1,4 +1,5 @@
-"""A label that the words of a text contradict. Its meaning is for scorers and reviewers; this detects obvious cases.
+"""The gate on labels: one of the task's, and one that the words of the text do not contradict. What a text means is for
+scorers and reviewers; this detects obvious cases.
 
 doubt_about_label("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a message with the reason
 """
@@ -10,16 +11,34 @@ from itertools import takewhile
 
 from curate.gates.folding import fold
 from curate.gates.identification import identified
-from curate.gates.judgement import quote
+from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import is_listed, says, words_of
+from curate.gates.scripts import in_simplified
 from curate.gates.words import words
+from schemas.records import Pair
 
+_MAX_LABELS = 12  # labels in a message
 # A list of labels, the list of words that contradict them, and the list that supports them.
 _AGAINST = (
     ("labels_positive", "complains", "praises"),
     ("labels_negative", "praises", "complains"),
     ("labels_low", "alarms", "calms"),
 )
+
+
+def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
+    """The output is one of the task's labels, as the spec writes it.
+
+    A label that contradicts the words of the text is flagged: praise labelled negative, an alarm labelled low, the name
+    of another language.
+    Not covered: any other wrong label.
+    """
+    if pair.output in labels:
+        text, named, *others = (in_simplified(one, language) for one in (pair.input, pair.output, *labels))
+        doubt = doubt_about_label(text, named, others, language)
+        return passed(doubt, flag="contrary") if doubt else passed()
+    shown = ", ".join(list(labels)[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
+    return rejected("label", f"{quote(pair.output)} is not one of the {len(labels)} labels: {shown}")
 
 
 def doubt_about_label(text: str, label: str, labels: Collection[str], language: str) -> str:

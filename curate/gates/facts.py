@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain, combinations, islice
 
+from curate.gates.amounts import at_another_scale, changed_scale
 from curate.gates.changed_values import another_value, exchanged_values, mixed_times, other_half_of_day, reversed_move
 from curate.gates.content import in_code, is_summary, without_photo_settings
 from curate.gates.coverage import roots
@@ -102,6 +103,9 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     def of_its_own(text: str) -> str:
         new = [n for n in digit_numbers(_without_camera_settings(text)) if n.forms.isdisjoint(accounted_for)]
         new = [number for number in new if number not in given and not given.has_rounded(number)]
+        here, there = (join_digit_groups(side) if new else "" for side in (text, pair.input))
+        scaled = at_another_scale(here, there, language, input_lang)
+        new = [number for number in new if number.forms.isdisjoint(scaled)]
         return next((n.text for n in new if not any(is_spelt_out(form, before, input_lang) for form in n.forms)), "")
 
     if (made_up := of_its_own(text)) and (whole := of_its_own(join_digit_groups(text))):  # 145 000 may be 145000
@@ -185,6 +189,7 @@ def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] |
     yield "changed_time", other_half_of_day(fold(given), fold(text))
     yield "changed_unit", changed_unit(given, text, language, language)
     yield "swapped", changed_quantity(given, text, language)
+    yield "changed_number", changed_scale(given, text, language, language)
 
 
 _MUCH_LONGER = 3  # times as many words, with which a text has things of its own

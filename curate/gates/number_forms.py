@@ -1,8 +1,7 @@
-"""Numbers in another form: on the other clock, counted back from the next hour, rounded, or with another power of ten.
+"""Numbers in another form: on the other clock, counted back from the next hour, or rounded.
 
 clock_forms({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
 is_rounded("1214", "1200")
-changed_scale("营收达3.5亿元", "Revenue reached 3.5 billion yuan.", "zh", "en") == ("3.5亿", "3.5 billion")
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Collection, Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.folding import CACHE_SIZE
 from curate.gates.phrases import says, words_of
 from curate.gates.phrases.lists import alternation
 
@@ -89,82 +88,6 @@ def rounding_ranges(number: str) -> tuple[tuple[float, float], ...]:
 def are_computable(*texts: str) -> bool:
     """Whether plain numbers have few enough digits to compute with."""
     return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MAX_DIGITS for text in texts)
-
-
-def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
-    """Return a number with a scale word and the same digits with another scale in the other text, or None.
-
-    Digits that occur twice with a scale word in one text are ignored.
-    """
-    here = _scaled_digits(fold(before), language)
-    there = _scaled_digits(fold(after), to) if here else here
-    for digits in here.keys() & there.keys():
-        (scale, before_it), (other, after_it) = here[digits], there[digits]
-        if scale != other:
-            return before_it, after_it
-    return None
-
-
-def at_another_scale(before: str, after: str, language: str, to: str) -> frozenset[str]:
-    """Return the digits before a scale word whose value the other text has: 31 of `31 million` for 3,100만."""
-    here, there = _scaled_digits(fold(before), language), _scaled_digits(fold(after), to)
-    values = set(map(int, _WHOLE.findall(after))) if here else set[int]()
-    for digits, (power, _) in there.items():
-        readings = (digits, digits.replace(".", "")) if _GROUPED.fullmatch(digits) else (digits,)
-        values.update(round(float(reading) * 10**power) for reading in readings)
-    return frozenset(digits for digits, (power, _) in here.items() if round(float(digits) * 10**power) in values)
-
-
-_GROUPED = re.compile(r"\d{1,3}\.\d{3}")
-_WHOLE = re.compile(r"(?<![\d.,])\d{4,15}(?![\d.,]\d)")
-
-
-def _scaled_digits(folded: str, language: str) -> dict[str, tuple[int, str]]:
-    """Map the digits before a scale word to its power of ten and the text. Digits that occur twice are left out."""
-    scales, of_digits = scale_powers(language), dict[str, tuple[int, str]]()
-    for match in _scaled_number(language).finditer(folded) if scales else ():
-        digits = match[1].replace(",", ".")
-        of_digits[digits] = (0 if digits in of_digits else scales[match[2]], match[0])
-    return {digits: scale for digits, scale in of_digits.items() if scale[0]}
-
-
-@cache
-def _scaled_number(language: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)?) ?({alternation(scale_powers(language))})")
-
-
-@cache
-def scale_powers(language: str) -> dict[str, int]:
-    """Return the scale words of a language with their powers of ten.
-
-    `billion` is left out of every language but English, because in some of them it means 10^12.
-    """
-    pairs = (word.split("=") for word in words_of("scales"))
-    every = {fold(word).replace("_", " "): int(power) for word, power in pairs}
-    return every if language == "en" else {word: power for word, power in every.items() if word != "billion"}
-
-
-@cache
-def compact_scales(language: str) -> dict[str, tuple[int, bool]]:
-    """Return the scale words beside digits, from the Unicode CLDR, with their powers of ten and whether they stand
-    before the number: `tỷ` is (9, False), `elfu` (3, True). A single letter is none."""
-    from babel import Locale, UnknownLocaleError
-
-    try:
-        formats = Locale.parse(language).compact_decimal_formats.values()
-    except (UnknownLocaleError, ValueError):
-        return {}
-    scales = dict[str, tuple[int, bool]]()
-    for power, form in (item for plurals in formats for forms in plurals.values() for item in forms.items()):
-        scale = _SCALE.fullmatch(fold(_MARKS.sub("", form.pattern.partition(";")[0])))
-        if scale and len(word := (scale[1] or scale[3] or "").rstrip(".")) > 1:
-            named = (len(power) - len(scale[2]), bool(scale[1]))
-            scales |= {word: named, f"{word}.": named}
-    return scales
-
-
-_MARKS = re.compile("['\u200e\u200f]")  # quotation marks of a pattern, and directions
-_SCALE = re.compile(r"([^\W\d]\D*?)?\s?(0+)\s?([^\W\d]\D*)?")
 
 
 def with_decimal_fractions(folded: str) -> str:

@@ -13,6 +13,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from math import inf, nextafter
 
+from curate.gates.amounts import GAPS, amounts, scale_zeros
 from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number_forms import (
@@ -27,7 +28,6 @@ from curate.gates.number_forms import (
 )
 from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral, words_to_digits
 from curate.gates.phrases import Lexicon, lexicon, words_of
-from curate.gates.phrases.lists import alternation
 
 # Letters that a code or an option may begin with: those of scripts with capitals. In any other script, a letter before
 # a digit belongs to a word of the sentence.
@@ -74,6 +74,8 @@ class NumberMentions:
         self._in_digits = set(forms_of_fractions(self._folded)).union(*(n.forms for n in self._digits))
         if (joined := join_digit_groups(self._folded)) != self._folded:
             self._in_digits.update(*(n.forms for n in _in_digits(joined)))
+        if self._digits:
+            self._in_digits.update(*(amount.values for amount in amounts(joined, language)))
         for n in self._digits if written == self._folded else _in_digits(written):
             parts = _FIGURES.findall(n.text)
             self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
@@ -90,6 +92,7 @@ class NumberMentions:
         halves = with_decimal_fractions(words_to_digits(self._folded, self._language))
         halved = (n.forms for n in _in_digits(halves) if n.text.endswith(".5"))
         words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *halved, *hints)
+        words = words.union(*other_calendars(self._folded).values())  # also of years and months in words
         return words | clock_forms(words | self._in_digits, self._folded, self._language)
 
     @cached_property
@@ -117,9 +120,7 @@ class NumberMentions:
         parts = _POINT.split(number.text)
         if len(parts) == 2 and all(self._has_any_form((_plain(part),)) for part in parts if part.isdigit()):
             turned = _plain(f"{parts[1]}.{parts[0]}")  # 6.4 is not 4.6, though it has both parts
-            return (
-                "." not in turned or turned in number.forms or turned not in self._in_digits
-            )  # 10.30 is 10:30, and 7,9 may be 7 and 9
+            return "." not in turned or turned in number.forms or turned not in self._in_digits  # 10.30 is 10:30
         if (time := _FOUR_DIGITS.fullmatch(number.text)) and not any(
             _FOUR_DIGITS.fullmatch(n.text) for n in self._digits
         ):  # 1430 is 14:30
@@ -198,27 +199,6 @@ _REST = rf"(?: ?{_GROUP}(?=[원명円元块人名])|{_GROUP}(?!\w)|\d{{4}}(?![\d
 _MIXED = re.compile(rf"{_SCALED}(?:(?: ?{_SCALED}){{1,6}}{_REST}?|{_REST})")
 
 
-@cache
-def _scale_words() -> re.Pattern[str]:
-    """Return a pattern for the scale words of all languages that follow a number."""
-    named = (
-        f"(?P<n{zeros}>{alternation(words_of(name), ends=True)})"
-        for name, zeros in (("billion", 9), ("million", 6), ("thousand", 3))
-    )
-    return re.compile(rf"[ \u00a0-]?(?:{'|'.join(named)})")
-
-
-_GAPS = frozenset(" \u00a0-")  # between a number and the scale word behind it
-
-
-def _scale_zeros(after: str) -> int:
-    """Return the number of zeros of the scale word at the start of a folded text; 0 if there is none."""
-    if not after[1 if after[:1] in _GAPS else 0 :][:1].isalpha():
-        return 0
-    scale = _scale_words().match(after)
-    return int((scale.lastgroup or "n0")[1:]) if scale else 0
-
-
 def _scale_of(tail: str) -> int:
     """Return the number of zeros that the scales at the start of the letters behind a number stand for: 7 for 千万."""
     return sum(_SCALES[scale] for scale in takewhile(_SCALES.__contains__, tail[:3]))
@@ -256,7 +236,9 @@ def _read_digits(folded: str) -> Iterator[Number]:
         parts = [number] if number.isdecimal() else _POINT.split(number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             years = _years_of(parts[-1], ".".join(parts[:-1]) + ".")
-            yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts[:-1])
+            first = elsewhere.get(match.start(), frozenset()) | {_plain(parts[0])}
+            yield Number(parts[0], first, letters)
+            yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts[1:-1])
             yield Number(parts[-1], years | {_plain(parts[-1])}, letters)
             continue
         before = ":" if start and folded[start - 1] == ":" else ""
@@ -280,7 +262,7 @@ def _years_of(number: str, before: str) -> frozenset[str]:
 def _behind(folded: str, end: int) -> str:
     """Return the text behind a number if it may begin with minutes, a scale word or an afternoon word, else ''."""
     gap, then = folded[end : end + 1], folded[end + 1 : end + 2]
-    return folded[end : end + 12] if gap == ":" or (gap in _GAPS and then.isalpha()) else ""
+    return folded[end : end + 12] if gap == ":" or (gap in GAPS and then.isalpha()) else ""
 
 
 @lru_cache(maxsize=8 * CACHE_SIZE)  # a number is read in several forms of a text
@@ -288,7 +270,7 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     """Return the values that a number may have, given the letters attached to it and the text around it."""
     parts = _POINT.split(number)
     forms = set(_values(number, parts))
-    for zeros in filter(None, (_SHORT_SCALES.get(tail), _scale_of(tail) or _scale_zeros(after))):
+    for zeros in filter(None, (_SHORT_SCALES.get(tail), _scale_of(tail) or scale_zeros(after))):
         if len(parts) <= 2:
             forms.add(_plain(parts[0] + "".join(parts[1:]).ljust(zeros, "0")))
     if tail == "s" and len(number) in (2, 4):

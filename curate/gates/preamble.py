@@ -5,8 +5,10 @@ The phrases that it looks for are in the tables of curate/gates/phrases, one fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from curate.gates.making import (
     labelled_answer,
     restated_style,
 )
-from curate.gates.phrases import PhraseMatch, lexicon, phrases, says, words_of
+from curate.gates.phrases import PhraseMatch, find_all, lexicon, phrases, says, words_of
 from curate.gates.versions import repeated_prompt, unrelated_ending, unrelated_heading, unrelated_opening
 from curate.gates.voice import coverage_note, flag, is_spoken, other_side, without_code, without_speech
 from curate.gates.wanted_refusals import (
@@ -129,7 +131,7 @@ def _refusals(spoken: _Spoken, reference: str) -> Iterator[Judgement]:
     style = "" if spoken.kind in ("reply", "free") else spoken.style  # `is_wanted_refusal` has read that of an answer
     if not asks_to_refuse((spoken.folded, spoken.other, style), reference, *spoken.codes):
         refusal = rejected("refusal", f"the {spoken.side} text is a refusal and nothing else: {quote(spoken.text)}")
-        is_models = spoken.kind != "reply" or says("any", "assists", spoken.folded)
+        is_models = spoken.kind != "reply" or any(says("any", words, spoken.folded) for words in ("helps", "assists"))
         yield refusal if is_models else only_flagged(refusal)
 
 
@@ -159,11 +161,17 @@ def _part(finding: PhraseMatch) -> str:
 
 def _is_a_persons(refusal: PhraseMatch, spoken: _Spoken) -> bool:
     """Whether a reply refuses something as people do: `I cannot help you fill it in by telephone`, not what only models
-    refuse, such as content or a request."""
+    refuse, such as content or a request. What it offers instead may be a message or another request."""
     if is_bare_refusal(spoken.folded, spoken.code):
         return False
-    parts = without_speech(spoken.folded).partition(refusal.quoted)
-    return not any(says(spoken.code, words, part) for words in ("comply", "text") for part in parts)
+    _, quoted, behind = without_speech(spoken.folded).partition(refusal.quoted)
+    clauses = _CLAUSE_END.split(quoted + _CLAUSE_END.split(behind, maxsplit=1)[0])
+    refused = " ".join(filter(partial(says, spoken.code, "denial"), clauses)) or quoted
+    of_models = (word[0] for word in find_all(spoken.code, "comply", refused))
+    return not says(spoken.code, "text", refused) and all(says("any", "helps", words) for words in of_models)
+
+
+_CLAUSE_END = re.compile(r"[.,;:!?\n。、]")
 
 
 def _is_in_place(chat: PhraseMatch, spoken: _Spoken) -> bool:

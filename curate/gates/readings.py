@@ -16,9 +16,9 @@ from functools import cache, lru_cache
 from itertools import chain
 from math import isclose
 
+from curate.gates.amounts import NO_SPACES, scale_powers, scales_before_digits
 from curate.gates.calendars import years_of_eras
 from curate.gates.folding import CACHE_SIZE, fold
-from curate.gates.number_forms import compact_scales, scale_powers
 from curate.gates.number_words import spelling_rules, values_of_numeral, words_to_digits
 from curate.gates.numbers import digit_numbers, join_digit_groups, with_ascii_digits
 from curate.gates.phrases import words_of
@@ -194,7 +194,6 @@ def _with_powers(figures: str, language: str) -> str:
     return behind.sub(lambda word: _POWERS[_scales(language)[word[1]]], figures)
 
 
-_NO_SPACES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"  # in these scripts
 # The signs of the powers of ten, which end in a letter, as digits may follow.
 _POWERS = {power: f"^{chr(ord('a') + power)}" for power in range(2, 16)}
 
@@ -202,18 +201,15 @@ _POWERS = {power: f"^{chr(ord('a') + power)}" for power in range(2, 16)}
 @cache
 def _scales_beside_digits(language: str) -> tuple[re.Pattern[str] | None, re.Pattern[str]]:
     """Return patterns for scale words before a number, if the language has such (`elfu 50`), and behind one."""
-    before = [word for word, (_, is_before) in compact_scales(language).items() if is_before]
+    before = scales_before_digits(language)
     first = re.compile(rf"(?<!\w)({alternation(before)}) (\d+(?:[.,]\d+)*)") if before else None
-    return first, re.compile(rf"(?<=\d)[ -]?({alternation(_scales(language))})(?:(?<=[{_NO_SPACES}])|(?![^\W\d_]))")
+    return first, re.compile(rf"(?<=\d)[ -]?({alternation(_scales(language))})(?:(?<=[{NO_SPACES}])|(?![^\W\d_]))")
 
 
 @cache
 def _scales(language: str) -> dict[str, int]:
-    """Return the scale words of the tables, and those of the CLDR for a language, with their powers of ten."""
-    signs = {sign: power for power, sign in _POWERS.items()}
-    named = {word: int(power) for word, power in listed_values("scale_names").items()}
-    known = {word: power for word, (power, _) in compact_scales(language).items()}
-    return scale_powers(language) | named | known | signs
+    """Return the scale words of a language and the signs for them, with their powers of ten."""
+    return scale_powers(language) | {sign: power for power, sign in _POWERS.items()}
 
 
 @cache

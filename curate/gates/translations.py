@@ -31,6 +31,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from itertools import chain, pairwise
 
+from curate.gates.amounts import at_another_scale, changed_scale
 from curate.gates.answers import ADDRESS
 from curate.gates.changed_values import other_half_of_day
 from curate.gates.coverage import roots, share
@@ -40,7 +41,7 @@ from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
-from curate.gates.number_forms import Number, at_another_scale, changed_scale
+from curate.gates.number_forms import Number
 from curate.gates.number_words import has_number_words, is_spelt_out, month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
@@ -93,22 +94,19 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     wanted = [n for n in required_numbers(join_digit_groups(counted), language) if _is_required(n, to)]
     gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
     gone = [number for number in gone if not any(is_spelt_out(form, fold(pair.output), to) for form in number.forms)]
-    converted = _converted(pair.input, pair.output, language, to) if gone else frozenset[str]()
+    sides = pair.input, pair.output, language, to
+    converted = _converted(*sides) if gone else frozenset[str]()
     lost = [number.text for number in gone if number.forms.isdisjoint(converted)]
     known = bool(lexicon(to).ones)
     sure = known and lexicon(language).ones
     doubted = [] if sure else [n.text for n in wanted if n.text in lost and _may_be_words(n, grouped=not known)]
     lost = [text for text in lost if text not in doubted]
     if lost:
-        missing = ", ".join(map(quote, lost))
-        return rejected(
-            "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
-        )
+        missing, kept = ", ".join(map(quote, lost)), 1 - len(lost) / len(wanted)
+        return rejected("lost_number", f"the source says {missing}, the translation does not", kept)
     if doubted:
         return passed(f"{quote(doubted[0])} does not recur", 1.0, flag="lost_number")
-    doubts = chain(
-        _meaning_changes(pair.input, pair.output, language, to), _form_changes(pair.input, pair.output, language, to)
-    )
+    doubts = chain(_meaning_changes(*sides), _form_changes(*sides))
     of_note = ("added_lines", "added_note", "longer") if asks_for_note(style) else ()
     if doubt := next((doubt for doubt in doubts if doubt[0] not in of_note), None):
         code, detail = doubt
@@ -396,7 +394,8 @@ def _in_latin(text: str) -> bool:
 def _converted(source: str, text: str, language: str, to: str) -> frozenset[str]:
     """Return the forms of the numbers of a source that a text gives in another unit or with another power of ten."""
     here, there = (join_digit_groups(words_to_digits(side, code)) for side, code in ((source, language), (text, to)))
-    return find_conversions(source, text, to, language)[0] | at_another_scale(here, there, language, to)
+    scaled = at_another_scale(here, there, language, to) | at_another_scale(source, text, language, to)
+    return find_conversions(source, text, to, language)[0] | scaled
 
 
 def _may_be_words(number: Number, *, grouped: bool = True) -> bool:

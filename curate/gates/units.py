@@ -14,6 +14,7 @@ from itertools import islice, pairwise, product
 from math import isclose
 from operator import mul
 
+from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_forms import with_decimal_fractions
 from curate.gates.number_words import words_to_digits
@@ -319,11 +320,13 @@ def _located(text: str, language: str) -> tuple[tuple[int, int, Quantity], ...]:
 
 
 def _quantities(folded: str, language: str) -> Iterator[tuple[int, int, Quantity]]:
-    (names, behind), end = _table(language), 0
+    (names, behind), end, elsewhere = _table(language), 0, other_calendars(folded)
     for begun in _BEGINS.finditer(folded):  # a match can only start here, so most characters are skipped quickly
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
             continue
         end = match.end()
+        if match["number"] and match.start("number") in elsewhere:  # 6年 of 令和6年 is no duration
+            continue
         unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
         number = match["number"] or match["signed"]
         whole = _grouped(folded, match) if len(_POINT.split(number)[0]) <= 3 else number
@@ -373,6 +376,10 @@ def units_like_denials(language: str) -> re.Pattern[str]:
     )
 
 
+# The มก of มกราคม (January) is no milligram, and the ม of ม.ค. no metre.
+_NOT_IN_THAI_WORD = r"(?<![\d -][\u0e01-\u0e4e](?=\.?[\u0e01-\u0e4e]))(?<![\d -][\u0e01-\u0e4e]{2}(?=[\u0e01-\u0e4e]))"
+
+
 @cache
 def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
     names: dict[str, frozenset[str]] = {}
@@ -391,7 +398,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
     spelt = alternation(names)
     return names, re.compile(
         rf"(?<![a-z0-9_.,:万萬億亿千百만억천백])(?<![만억천백] )(?<!\d/)(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?"
-        rf"(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
+        rf"(?P<unit>{spelt})(?![a-zß-öø-ÿа-я]){_NOT_IN_THAI_WORD}"
         rf"|(?P<sign>(?<!nt)(?<!hk)\$|[€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
     )
 

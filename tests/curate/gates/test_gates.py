@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from curate.gate_versions import VERSIONS
 from curate.gates import Judgement, free_tables, gates_for, judge, judge_text
 from curate.gates.chat import answered
 from curate.gates.content import lost_content, quotations
@@ -508,7 +509,7 @@ def test_fingerprint_of_a_gate_depends_only_on_its_settings() -> None:
     before = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path())}
     after = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(length=LengthSettings(min_words=9)), Path())}
     assert before == {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path("elsewhere"))}
-    assert {by for by in before if before[by] != after[by]} == {"gate/length@3"}
+    assert {by for by in before if before[by] != after[by]} == {f"gate/length@{VERSIONS['length']}"}
 
 
 def test_a_gate_that_raises_leaves_the_row_waiting() -> None:

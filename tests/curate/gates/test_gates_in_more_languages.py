@@ -331,6 +331,15 @@ def test_years_of_another_calendar_and_hours_of_another_clock_are_kept() -> None
         assert bool(outcome.rejecting or outcome.flagging) is not row["good"], (row, outcome)
 
 
+@pytest.mark.slow
+def test_amounts_with_scale_words_are_read_in_translations_and_rewrites() -> None:
+    """`250 Tsd.` is 250,000 and `2 млн 350 тыс.` 2.35 million, with no flag, in 35 languages; `billion` for `million`
+    is flagged. Of 85 right ones 8 were rejected and 37 flagged, of 23 wrong ones 16 missed."""
+    rows = written("amounts.jsonl")
+    outcomes = [(row, of(**{key: row[key] for key in row if key != "good"})) for row in rows]
+    assert [row for row, outcome in outcomes if bool(outcome.rejecting or outcome.flagging) is row["good"]] == []
+
+
 @pytest.mark.parametrize(
     ("kind", "language", "input", "output", "seen"),
     [
@@ -346,13 +355,29 @@ def test_years_of_another_calendar_and_hours_of_another_clock_are_kept() -> None
             "flagged",
         ),
         ("reply", "es", "Hola", "Lo siento, no puedo ayudar con ese contenido.", "rejected"),
+        (
+            "reply",
+            "ko",
+            "이사를 도와줄래요?",
+            "죄송하지만 토요일에는 도와드릴 수 없습니다. 일요일은 어떠세요?",
+            "flagged",
+        ),
+        ("reply", "ko", "택배는요?", "죄송하지만 그런 내용은 작성해 드릴 수 없습니다. 다른 질문이 있나요?", "rejected"),
+        (
+            "reply",
+            "ja",
+            "荷物は?",
+            "申し訳ありませんが、そのご要望にはお応えできません。別の話題にしましょう。",
+            "rejected",
+        ),
         ("reply", "ko", "시끄러워요", "옵션 1: 소음으로 불편을 드려 죄송합니다.\n옵션 2: 의견 감사합니다.", "flagged"),
         ("reply", "pl", "Nie działa.", "Krok 1: Proszę go wyłączyć.\nKrok 2: Proszę go włączyć.", ""),
     ],
 )
 def test_refusals_of_work_and_options_in_short_tables(kind, language, input, output, seen) -> None:
     """A refusal that names the work was no refusal in English, and what an agent cannot do was one in Spanish,
-    Portuguese, Italian and Russian. Two numbered options are flagged in 25 languages more, and steps are not."""
+    Portuguese, Italian and Russian; in Korean and Japanese, if it was help. Two numbered options are flagged in 25
+    languages more, and steps are not."""
     outcome = of(kind, language, input, output)
     judged = "rejected" if "preamble" in outcome.rejecting else "flagged" if "preamble" in outcome.flagging else ""
     assert judged == seen

@@ -29,10 +29,10 @@ def test_bare_apology_is_a_refusal(kind: str) -> None:
 
 def test_bare_refusal_in_a_reply_may_be_a_persons() -> None:
     """`Sorry, I can't.` to a friend is flagged and kept; one that mentions help or a request is a model's. All of 113
-    are noticed, and 58 of them rejected."""
+    are noticed, and 59 of them rejected."""
     judged = [outcome_of({**row, "kind": "reply"}) for row in ROWS if row["bare"]]
     assert all("preamble" in one.rejecting | one.flagging for one in judged)
-    assert sum("preamble" in one.rejecting for one in judged) == 58
+    assert sum("preamble" in one.rejecting for one in judged) == 59
     texts = {"kind": "reply", "language": "en", "input": "Can you drive me to the station on Friday?"}
     assert outcome_of({**texts, "output": "Sorry, I can't."}).rejecting == frozenset()
     assert outcome_of({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
@@ -48,7 +48,7 @@ def test_style_that_mentions_the_impossible_does_not_allow_a_refusal() -> None:
 
 def test_refusal_with_a_reason_or_on_request_is_kept() -> None:
     """With a reason, an alternative, the thing that cannot be done, or another speaker; or because a note, a source, an
-    instruction or a reference says the same. Of 112 such rows in ten languages none is rejected."""
+    instruction or a reference says the same. Of 143 such rows in ten languages none is rejected."""
     good = [row for row in ROWS if not row["bare"]]
     assert {row.get("to", row["language"]) for row in good} == LANGUAGES
     assert [row for row in good if outcome_of(row).rejecting] == []
