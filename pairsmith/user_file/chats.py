@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from pairsmith.user_file.columns import Column, value_at
 from schemas.errors import InputError
+from schemas.wording import listed
 from synth.sources.columns import Cells, Fault
-from synth.sources.turns import TOOLS, exchange, parse_role
+from synth.sources.turns import CONTENT, TOOLS, exchange, parse_role
 
 _EXPORTS = (
     (
@@ -44,6 +46,7 @@ rows."""
 
 CHATS = ("messages", "conversations")
 """Columns of these names are read as chats without being named in the spec."""
+_LISTED = 3  # names that are listed
 _EXAMINED, _DEPTH = 20, 3  # lists and objects examined to detect chats; levels of objects around a chat
 
 
@@ -82,10 +85,8 @@ def refuse_exports(path: Path, names: Sequence[str], rows: Sequence[Cells]) -> N
     shaped = {name for at, name in enumerate(names) if any(isinstance(row.get(f"c{at}"), dict | list) for row in rows)}
     for columns, what, program in _EXPORTS:
         if columns <= set(names) and columns & shaped:
-            jq, file = f"jq -c 'if type == \"array\" then .[] else . end | {program}'", shlex.quote(path.name)
-            read = f"gzip -dcf < {file} | {jq}" if path.suffix.lower() == ".gz" else f"{jq} {file}"
-            command = f"{read} > rows.jsonl"
-            raise InputError(f"{what}.", where=path.name, fix=f"Write rows with `{command}`, and use that file.")
+            fix = f"Write rows with `{command_of(path, program)}`, and use that file."
+            raise InputError(f"{what}.", where=path.name, fix=fix)
     for at, name in enumerate(names):
         objects = [cell for row in rows[:_EXAMINED] if isinstance(cell := row.get(f"c{at}"), dict)]
         inner = next((key for key in (("choices",), ("body", "choices")) if _are_choices(objects, key)), None)
@@ -98,6 +99,38 @@ def refuse_exports(path: Path, names: Sequence[str], rows: Sequence[Cells]) -> N
                 f' columns = {{ input = "...", output = "{answer}" }}. The input is the column, or the path to it, with'
                 " the text or the messages that were sent; if they are in another file, join the two first.",
             )
+
+
+def refuse_chats_of_people(path: Path, names: Sequence[str], rows: Sequence[Cells]) -> None:
+    """Raise InputError, with a command that writes rows, for a column that would be read as chats but is
+    `among_people`."""
+    for at, name in enumerate(names):
+        chats = [cell for row in rows[:_EXAMINED] if isinstance(cell := row.get(f"c{at}"), list)]
+        if name.casefold() in CHATS and not _are_chats(chats) and (people := among_people(name, chats)):
+            fix = f"Write rows with `{command_of(path, people[1])}`, and use that file."
+            raise InputError(f"{people[0]}.", where=path.name, fix=fix)
+
+
+def among_people(name: str, chats: Sequence[list[object]]) -> tuple[str, str] | None:
+    """That a column has chats among people, whose turns have a name and a text but no known role, and the program for
+    `jq` that joins them into a text. None for other lists."""
+    turns = [turn for chat in chats for turn in chat if isinstance(turn, dict)]
+    text = next((key for key in CONTENT if any(isinstance(turn.get(key), str) for turn in turns)), "")
+    for key in (key for key in dict.fromkeys(key for turn in turns for key in turn) if text and key != text):
+        people = [who for turn in turns if isinstance(who := turn.get(key), str)]
+        if len(people) == len(turns) > len(set(people)) > 1 and not any(map(parse_role, people)):
+            who, what, cell = (f"[{json.dumps(one, ensure_ascii=False)}]" for one in (key, text, name))
+            spoken = f'[(.{cell} // [])[] | .{who} + ": " + (.{what} // "")] | join("\\n")'
+            some = listed([repr(one) for one in dict.fromkeys(people)], _LISTED)
+            problem = f"has chats among people in '{name}' ({some}), of whom none is the user or the assistant"
+            return problem, f"{{chat: ({spoken})}} + del(.{cell})"
+    return None
+
+
+def command_of(path: Path, program: str) -> str:
+    """The command that writes the rows of a file with a program for `jq`."""
+    jq, file = f"jq -c 'if type == \"array\" then .[] else . end | {program}'", shlex.quote(path.name)
+    return f"{f'gzip -dcf < {file} | {jq}' if path.suffix.lower() == '.gz' else f'{jq} {file}'} > rows.jsonl"
 
 
 def _are_choices(objects: Sequence[dict[str, object]], path: Sequence[str]) -> bool:

@@ -8,7 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
+from pathlib import Path
 
+from pairsmith.user_file.chats import among_people, command_of
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from pairsmith.user_file.record_schema import is_record
@@ -278,14 +280,23 @@ def hint_of_names(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
     return sentences
 
 
-def hints_of_unread_chats(names: Sequence[str], rows: Sequence[Cells]) -> list[str]:
+def hints_of_unread_chats(path: Path, names: Sequence[str], rows: Sequence[Cells]) -> list[str]:
     """Why a column of lists that look like chats is not read as chats."""
     sentences = []
     for at, name in enumerate(names):
-        chat = next((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list) and cell), ())
+        chats = [cell for row in rows if isinstance(cell := row.get(f"c{at}"), list) and cell]
+        chat = chats[0] if chats else ()
         keys = [str(key).casefold() for key in chat[0]] if chat and isinstance(chat[0], dict) else []
-        if not set(CONTENT).isdisjoint(keys) and any(map(_SPEAKER.search, keys)):
-            fault = exchange({"messages": chat}, several=True)
-            if isinstance(fault, Fault) and fault.code == "role":
-                sentences.append(f"'{name}' looks like chats, but is not read: {fault.detail.removesuffix('.')}")
+        if set(CONTENT).isdisjoint(keys) or not any(map(_SPEAKER.search, keys)):
+            continue
+        fault = exchange({"messages": chat}, several=True)
+        if not (isinstance(fault, Fault) and fault.code == "role"):
+            continue
+        if people := among_people(name, chats):
+            command = command_of(path, people[1])
+            sentences.append(
+                f"the file {people[0]}: to use them as a text, write rows with `{command}`, and use that file"
+            )
+        else:
+            sentences.append(f"'{name}' looks like chats, but is not read: {fault.detail.removesuffix('.')}")
     return sentences

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pairsmith.user_file.chats import CHATS, chats_in, refuse_exports
+from pairsmith.user_file.chats import CHATS, chats_in, refuse_chats_of_people, refuse_exports
 from pairsmith.user_file.columns import LOOKED_AT, columns_in, first_rows
 from pairsmith.user_file.doubts import (
     are_turns_as_text,
@@ -21,12 +21,13 @@ from pairsmith.user_file.doubts import (
 )
 from pairsmith.user_file.guess_table import Guess, guess_table, not_read
 from pairsmith.user_file.languages import hint_of_languages
-from pairsmith.user_file.record_schema import choices_in, schema_of, with_choices
+from pairsmith.user_file.record_schema import choices_in, exceptions_in, schema_of, with_choices
 from pairsmith.user_file.roles import is_answered
 from schemas.errors import InputError
 from schemas.labels import distinct_labels
 from schemas.records import Seed
 from schemas.spec import SeedSource
+from schemas.wording import listed
 from synth.sources.columns import PREFERENCES, Fault, SeedProblem, check_columns, find_rejected_column, plain_text
 from synth.sources.rows import read_column_names
 from synth.sources.seeds import read_seeds
@@ -60,6 +61,9 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
         return _with_doubts(path, guessed, sampled=_were_sampled(notes))
     why = [f"every output is a JSON object, so outputs are records: check their keys and types in {SCHEMA}"]
+    if rare := exceptions_in(guessed.outputs):
+        what = listed(rare, _LISTED, "; ")
+        why.append(f"a few records differ, and {SCHEMA} allows it: {what}. Correct them and {SCHEMA} if they are wrong")
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
     if _were_sampled(notes):
         choices = {}  # a row that was not read may have another value, and would be rejected for it
@@ -102,6 +106,7 @@ def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]
     if (worse := find_rejected_column(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
         return preferred
     refuse_exports(path, names, rows)
+    refuse_chats_of_people(path, names, rows)
     columns = columns_in(names, rows)
     chat = next(chats_in(names, rows), None)
     if chat and (chat[0] in names or not is_answered(columns)):
@@ -121,7 +126,7 @@ def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]
     guessed = guess_table(path, columns, kind)
     if guessed.kind != "pair":
         first_rows(path, names, encoding, strict=True)
-    guessed.why.extend(hint_of_names(names, columns) + hints_of_unread_chats(names, rows))
+    guessed.why.extend(hint_of_names(names, columns) + hints_of_unread_chats(path, names, rows))
     guessed.why.extend(hints_of_label_sets(columns, rows))
     guessed.why.extend(note.detail for note in notes if note.code == "unnamed")
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):

@@ -182,6 +182,11 @@ def _pairs(
     if len(set(languages)) > 1:
         why.append("the input is in {} and the output in {}: {}".format(*languages, _TRANSLATION))
     others = [column for column in inputs if column not in (*parts, *rivals) and not is_system(column)]
+    if task["kind"] == "classify" and others:
+        names = " or ".join(repr(column.header) for column in [*parts, *others][:_LISTED])
+        why.append(
+            f"if the text in {names} is the output, start a new project of the kind `rewrite` (`--kind rewrite`)"
+        )
     why += hint_of_unanswered(output, body) + hints_of_lists(output) + hint_of_rivals(output, rivals)
     why += hint_to_join(others)
     return _with_extra(guessed, [output, *parts], columns)

@@ -16,7 +16,11 @@ _MAX_CHOICES, _OFTEN, _LEAST_OFTEN = 30, 5, 2
 _CHOICE_LENGTH = 40  # longest value of an enum, in characters
 _FIGURES = re.compile(r"[\d\s.,:/+-]*")
 _WORD = re.compile(r"[^\W_]+")
-_SCALARS = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
+_RARE = 20  # what is so in at most one of this many records may be a mistake
+_TYPES = (
+    *((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string")),
+    *((dict, "object"), (list, "array")),
+)
 
 
 def is_record(text: str) -> bool:
@@ -48,6 +52,39 @@ def choices_in(texts: Sequence[str], asked: Sequence[str]) -> dict[tuple[str, ..
         and 2 * copied[path] < counts.total()
         and all(len(value) <= _CHOICE_LENGTH and not _FIGURES.fullmatch(value) for value in counts)
     }
+
+
+def exceptions_in(texts: Sequence[str]) -> list[str]:
+    """What is so only in a few of these records, such as "'a.b' is of type string in 1 of 40": a key that is there or
+    missing, or the type of a value. `schema_of` allows it, though it may be a mistake."""
+    objects = Counter[tuple[str, ...]]()
+    types: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for text in texts:
+        for path, value in _values(_record(text), ()):
+            objects[path] += isinstance(value, dict)
+            types[path][_type(value).replace("integer", "number")] += 1
+    sentences, siblings = list[str](), Counter(path[:-1] for path in types)
+    for path, kinds in types.items():
+        whole, there, name = objects[path[:-1]], kinds.total(), repr(".".join(path))
+        if path[-1:] in ((), ("[]",)) or whole < _RARE or siblings[path[:-1]] > _MOST_KEYS:
+            continue
+        if there * _RARE <= whole:
+            sentences.append(f"{name} is in {there:,} of {whole:,}")
+            continue
+        if 0 < (whole - there) * _RARE <= whole:
+            sentences.append(f"{name} is missing in {whole - there:,} of {whole:,}")
+        rare = {kind: times for kind, times in kinds.items() if times * _RARE <= there and kind != "null"}
+        sentences += [f"{name} is of type {kind} in {times:,} of {there:,}" for kind, times in rare.items()]
+    return sentences
+
+
+def _values(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value inside a value, and itself, each with its path."""
+    yield path, value
+    for name, item in value.items() if isinstance(value, dict) else ():
+        yield from _values(item, (*path, name))
+    for item in value if isinstance(value, list) else ():
+        yield from _values(item, (*path, "[]"))
 
 
 def copied_share(texts: Sequence[str], asked: Sequence[str]) -> float:
@@ -96,12 +133,7 @@ def with_choices(schema: Json, choices: Mapping[tuple[str, ...], Sequence[str]])
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """The texts in a value, each with its path."""
-    if isinstance(value, str):
-        yield path, value
-    for name, item in value.items() if isinstance(value, dict) else ():
-        yield from _leaves(item, (*path, name))
-    for item in value if isinstance(value, list) else ():
-        yield from _leaves(item, (*path, "[]"))
+    return ((where, inner) for where, inner in _values(value, path) if isinstance(inner, str))
 
 
 def _record(text: str) -> Json | None:
@@ -133,7 +165,7 @@ def _any(values: Iterable[Any]) -> Json:
 
 
 def _type(value: Any) -> str:
-    return next((name for kind, name in _SCALARS if isinstance(value, kind)), "null")
+    return next((name for kind, name in _TYPES if isinstance(value, kind)), "null")
 
 
 def _object(records: Sequence[Json]) -> Json:

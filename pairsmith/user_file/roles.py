@@ -39,6 +39,7 @@ _QUERY = re.compile(
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
 _PHRASE, _HEADER_WORDS = 2, 3  # words
 _REPLIES = REPLY.split()
+_MOSTLY = 0.9  # share of the texts of a column
 LONG_WORDS = 40.0  # texts at least this long are assumed to be finished outputs
 _ASKED = f"{INPUT} {HEAD} {PASSAGE} {AID}"
 _BESIDE_TEXTS = "meta metadata vars variables params parameters choices options"  # objects that are no outputs
@@ -70,6 +71,9 @@ def _find_output(
 ) -> tuple[Column | None, str, Sequence[Column]]:
     named, aside = _named_outputs(columns, texts, wanted)
     best, reason = min(named.named, key=named.rank, default=None), "chosen by its name"
+    if best and best.is_category and wanted == "rewrite":  # a label beside a text and what was written from it
+        written, why = _unnamed_output(columns, texts, wanted, aside)
+        best, reason = (written, why) if written else (best, reason)
     if best and (named.fits(best) or wanted not in ("classify", "extract")):
         return best, reason, named.rivals_of(best)
     objects = [column for column in columns if column.objects]
@@ -148,6 +152,7 @@ def _unnamed_output(
     """The output among `texts` where no column is named like one, and why. `aside`: why a column that is was not
     taken."""
     best, reason = None, ""
+    texts = [column for column in texts if not column.objects]
     if wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
         best = next(filter(is_of_queries, texts), None)
         reason = "it contains queries of a database"
@@ -217,9 +222,10 @@ def is_reply(column: Column) -> bool:
 
 
 def is_of_queries(column: Column) -> bool:
-    """Whether every text of a column is a query of a database, which ends with no stop as *Select ... from ...* does in
-    a manual."""
-    return bool(column.filled) and all(_QUERY.match(text) and text.rstrip()[-1] not in ".!?" for text in column.filled)
+    """Whether the texts of a column, but for a few bad ones, are queries of a database, which end with no stop as
+    *Select ... from ...* does in a manual."""
+    queries = sum(bool(_QUERY.match(text)) and text.rstrip()[-1] not in ".!?" for text in column.filled)
+    return bool(queries) and queries >= _MOSTLY * len(column.filled)
 
 
 def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:

@@ -427,10 +427,17 @@ def test_objects_with_input_and_output_inside_are_pairs(tmp_path: Path) -> None:
 
 
 def test_lists_without_known_roles_are_pointed_out(tmp_path: Path) -> None:
-    """Zendesk's comments, which contain the replies, were listed as "lists, or empty"."""
+    """Zendesk's comments, which contain the replies, were listed as "lists, or empty". Where the speakers have names,
+    the command that makes a text of them is shown."""
     chat = [{"author_id": 1, "body": "where is it"}, {"author_id": 2, "body": "it is here"}]
     guessed = lines(tmp_path, *({"description": ASKED.format(n=n), "comments": chat} for n in range(9)))
     assert "'comments' looks like chats, but is not read: turn 1: it has no role" in guessed.why[-1]
+    meeting = [{"speaker": name, "text": "it is here"} for name in ("Zoë", "Max", "Zoë")]
+    guessed = lines(tmp_path, *({"dialogue": meeting, "summary": f"it is lamp {n}, they say"} for n in range(9)))
+    assert (
+        "the file has chats among people in 'dialogue' ('Zoë', 'Max'), of whom none is the user or" in guessed.why[-1]
+    )
+    assert "write rows with `jq -c 'if type" in guessed.why[-1]
 
 
 def test_turns_as_text_are_refused(tmp_path: Path) -> None:
@@ -530,6 +537,7 @@ def test_several_labels_in_a_row_are_pointed_out(tmp_path: Path) -> None:
 COMPOUNDS = (
     *("리뷰상세내용 판매자답글", "문의내용 답변내용", "고객문의 상담원답변", "구매후기 사장님댓글"),
     *("Kundenanfrage Supportantwort", "Mieteranfrage Verwalterantwort", "klantvraag medewerkersantwoord"),
+    *("ВопросКлиента ОтветОператора", "ЗапросПокупателя ОтветПродавца"),
     *("Kundfråga Kundtjänstsvar", "Kundebesked Medarbejdersvar", "Asiakaskysymys Tukivastaus"),
     *("Ügyfélkérdés Supportválasz", "Description Public_comment"),
 )

@@ -566,8 +566,8 @@ def test_the_only_other_text_beside_a_question_is_the_output(tmp_path: Path) -> 
 
 
 def test_of_two_texts_in_the_same_words_the_second_is_the_output(tmp_path: Path) -> None:
-    """Without known names, a text and what shares its words row by row are an input and its output; two remarks on
-    different things are not."""
+    """Without known names, a text and what shares its words row by row are an input and its output, beside a label too
+    if a rewriting is asked for; two remarks on different things are not."""
     things = (
         "kettle",
         "blanket",
@@ -589,6 +589,14 @@ def test_of_two_texts_in_the_same_words_the_second_is_the_output(tmp_path: Path)
     settings = guessed_settings(tmp_path, "a.csv", f"specs,copy\n{lines}")
     assert (settings["kind"], settings["input"], settings["output"]) == ("pair", "specs", "copy")
     assert "uses the words of 'specs'; swap the two if it is the input" in settings["why"]
+    labelled = "".join(f'"{one}","{other}",{("home", "away")[n % 2]}\n' for n, (one, other) in enumerate(rows))
+    settings = guessed_settings(tmp_path, "c.csv", f"specs,copy,category\n{labelled}")  # of which either may be meant
+    assert settings["output"] == "category"
+    assert (
+        "if the text in 'copy' or 'specs' is the output, start a new project of the kind `rewrite`" in settings["why"]
+    )
+    (tmp_path / "c.csv").write_text(f"specs,copy,category\n{labelled}")
+    assert guess(tmp_path / "c.csv", "rewrite").settings["columns"]["output"] == "copy"
     lines = "".join(f'"{one}","{other}"\n' for (one, _), (_, other) in zip(rows, rows[1:] + rows[:1], strict=True))
     assert guessed_settings(tmp_path, "b.csv", f"specs,copy\n{lines}")["kind"] == "input"
 
@@ -844,6 +852,36 @@ def test_fields_with_few_recurring_values_become_enums(tmp_path: Path) -> None:
     assert "'topic' and 'tone' and 'steps.[].by' must be one of the values" in guessed.why[-1]
     for row in rows:
         jsonschema.validate(row["output"], guessed.schema)
+
+
+def test_what_only_a_few_records_have_is_pointed_out(tmp_path: Path) -> None:
+    """A number as a text, a key that one record adds and one that is missing were allowed by the schema without a word.
+    A field that is often left out, `null`, a float among integers and keys that are data are no exceptions."""
+    records: list[dict[str, Any]] = [
+        {
+            "guest": {"name": f"guest {n}", **({"email": f"g{n}@example.org"} if n % 4 == 0 else {})},
+            "stay": {"nights": n, "price": n + 0.5 if n == 9 else n, "note": None if n == 3 else "late"},
+            "extras": [{"kind": f"dog {n}"}],
+        }
+        for n in range(40)
+    ]
+    text = "guest {n}, dog {n}, {n} nights, late"
+
+    def hints() -> str:
+        rows = [{"text": text.format(n=n), "output": record} for n, record in enumerate(records)]
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return " ".join(guess(tmp_path / "a.jsonl").why)
+
+    assert "a few records differ" not in hints()
+    records[5]["stay"]["nights"] = "five"
+    records[6]["stay"]["rooms"] = 2
+    del records[7]["guest"]["name"]
+    records[8]["extras"][0]["kind"] = ["dog 8"]
+    expected = (
+        "a few records differ, and schema.json allows it: 'guest.name' is missing in 1 of 40; 'stay.nights' is of type"
+        " string in 1 of 40; 'extras.[].kind' is of type array in 1 of 40; 'stay.rooms' is in 1 of 40."
+    )
+    assert expected in hints()
 
 
 @pytest.mark.parametrize("other", ["a lamp", "[1, 2]", '{"product": NaN}', '{"product": '])

@@ -251,13 +251,23 @@ def test_an_answer_inside_an_object_is_the_output(tmp_path: Path) -> None:
 
 
 def test_a_query_is_the_output_whatever_its_column_is_called(tmp_path: Path) -> None:
-    """Of two columns named like inputs, the one with SQL is the answer."""
+    """Of two columns named like inputs, the one with SQL is the answer, also if a few answers are none; they made the
+    tables and the queries the input, and left the questions out."""
     rows = [
         {"db": "shop", "question": f"How many orders above {n}?", "query": f"SELECT count(*) FROM orders WHERE t > {n}"}
         for n in range(9)
     ]
-    guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
-    assert guessed.settings["columns"] == {"input": "question", "output": "query"}
+    bad = [
+        {
+            "db": "shop",
+            "question": "Which orders have no number?",
+            "query": "I'm sorry, but I cannot write this query.",
+        },
+        {"db": "shop", "question": "Which is the first order?", "query": "```sql\nSELECT min(id) FROM orders\n```"},
+    ]
+    for answered in (rows, [*rows, *rows, *rows, *bad]):
+        guessed, _ = read(tmp_path, "a.jsonl", lines_of(answered))
+        assert guessed.settings["columns"] == {"input": "question", "output": "query"}
 
 
 def test_a_header_in_camel_case_is_read_by_its_words(tmp_path: Path) -> None:
@@ -426,14 +436,18 @@ def _label_studio(question: str, answer: str) -> dict[str, Any]:
     return {"id": 1, "annotations": annotations, "predictions": [], "data": {"text": question}}
 
 
-@pytest.mark.parametrize("row_of", [_chatgpt, _intercom, _zendesk, _label_studio])
+def _meeting(question: str, answer: str) -> dict[str, Any]:
+    return {"messages": [{"user": "Zoë", "text": question}, {"user": "Max", "text": "Yes"}], "summary": answer}
+
+
+@pytest.mark.parametrize("row_of", [_chatgpt, _intercom, _zendesk, _label_studio, _meeting])
 @pytest.mark.parametrize("form", ["list", "lines", "packed"])
 @pytest.mark.skipif(not shutil.which("jq"), reason="the command runs jq")
 def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     tmp_path: Path, row_of: Callable[[str, str], dict[str, Any]], form: str
 ) -> None:
-    """Their titles or priorities were taken for what to learn. The command works as it is printed: pasted into a shell,
-    it writes the questions and the answers."""
+    """Their titles or priorities were taken for what to learn, and chats among people listed known roles.
+    The command works as it is printed: pasted into a shell, it writes the questions and the answers."""
     exported = [row_of(*pair) for pair in ENGLISH]
     text = json.dumps(exported, indent=1) if form == "list" else lines_of(exported)
     path = tmp_path / ("my export.json.gz" if form == "packed" else "my export.json")
@@ -444,7 +458,8 @@ def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=200)
     guessed = guess(tmp_path / "rows.jsonl")
     source = SeedSource(path="rows.jsonl", kind="pair", **guessed.settings)
-    assert [(seed.text, seed.reference) for seed in read_seeds([source], tmp_path).seeds] == ENGLISH
+    expected = [(f"Zoë: {asked}\nMax: Yes", answer) for asked, answer in ENGLISH] if row_of is _meeting else ENGLISH
+    assert [(seed.text, seed.reference) for seed in read_seeds([source], tmp_path).seeds] == expected
 
 
 def test_whole_answers_of_an_api_are_not_learned(tmp_path: Path) -> None:
