@@ -27,6 +27,7 @@ from schemas.wording import counted
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
 _MANIFEST = "manifest.json"  # of a dataset
+_ELSEWHERE = "If rows were sent from another machine or to another server, delete them there, in Argilla"
 _SERVICE, _VIEWS = ".serve", "views"  # in the workspace, if the project is in one of the service's
 
 
@@ -213,18 +214,29 @@ def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: st
     """Delete the rows, or the reviews of the person, from the project's queues. Returns what was done, as text."""
     if not store.sampled():
         return "no rows were ever sent there"
+    from curate.argilla import server
     from curate.argilla.erasing import erase_answers, erase_rows
     from curate.argilla.push import project_id, queue_names, workspace_of
     from pairsmith.stages.review import argilla
 
+    after = ""
     try:
-        with argilla(project, progress) as connected:
+        if project.spec.review.url is None and not server.is_running(home := server.default_home().absolute()):
+            if not server.is_used(home):
+                return f"nothing to delete: no server was ever started in {home}. {_ELSEWHERE}"
+            after = "; the server was started for that and is stopped again"
+        with argilla(project, progress, leaves_running=False) as connected:
             connected.workspace = workspace_of(project, store, connected)
             queues = connected.queues(project_id(store.sampled()), queue_names(project, store.sampled()))
+            if not queues:
+                return f"nothing to delete: this project has no rows on {connected.url}{after}. {_ELSEWHERE}"
             if source is not None:
                 rows = erase_rows(connected, queues, traces.pairs, progress)
-                return f"{counted(rows, 'row', 'rows')} deleted there"
+                return f"{counted(rows, 'row', 'rows')} deleted there{after}"
             reviews = counted(erase_answers(connected, queues, traces.names, progress), "review", "reviews")
-            return f"{reviews} deleted there; delete the account yourself, in Argilla"
+            return f"{reviews} deleted there{after}; delete the account yourself, in Argilla"
     except PairsmithError as error:
-        return f"not reached, so its data are still there and the next pull brings them back: {error.what}"
+        left = "rows are still there: delete them yourself, in Argilla"
+        if source is None:
+            left = "answers are still there, and the next pull brings them back: then erase them again"
+        return f"not reached, so the {left} ({error.what.rstrip('.')})"

@@ -116,8 +116,9 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-    except FileNotFoundError:  # where nothing can be created, such as /proc
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path)) from None
+    except (FileNotFoundError, NotADirectoryError) as error:  # the first: nothing can be created, as in /proc
+        number = errno.ENOTDIR if isinstance(error, NotADirectoryError) else errno.EROFS
+        raise OSError(number, os.strerror(number), str(path)) from None
     descriptor = os.open(partial, os.O_RDONLY)
     try:
         with suppress(OSError):  # the file system has no locks

@@ -46,7 +46,8 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
             "existing one (on the command line with --project).",
         ) from None
     except NotADirectoryError:
-        raise SpecError("is a file.", where=str(folder), fix="Give the folder that contains it.") from None
+        file = next((place for place in (folder, *folder.parents) if place.is_file()), folder)
+        raise SpecError("is a file.", where=str(file), fix="Give the folder that contains it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file.") from None
     return parse(text, folder, overrides)

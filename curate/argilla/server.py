@@ -93,10 +93,21 @@ class ServerStatus:
 
 
 def default_home() -> Path:
+    """Return the home folder, which need not exist. Raises ReviewError if there is a file in its place."""
     import platformdirs
 
     configured = os.environ.get("PAIRSMITH_ARGILLA_HOME")
-    return Path(configured) if configured else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
+    home = Path(configured).expanduser() if configured else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
+    home = home.absolute()
+    if not next(place for place in (home, *home.parents) if place.exists()).is_dir():
+        fix = "Set the variable to a folder, which need not exist yet, or unset it."
+        raise ReviewError("this is not a folder.", where=f"PAIRSMITH_ARGILLA_HOME, {home}", fix=fix)
+    return home
+
+
+def is_used(home: Path) -> bool:
+    """Whether a server was ever started from this home or restored into it, so that it may hold rows. Read-only."""
+    return is_running(home) or any((home / name).exists() for name in ("supervisor.json", "data/argilla.db"))
 
 
 def up(
@@ -128,7 +139,7 @@ def up(
         waits = {"step": "waiting for another process that is starting it"}
         with exclusive_lock(home / "up.lock", lambda: progress("argilla", waits)):
             restrict_permissions(home)
-            running = _is_supervised(home)
+            running = is_running(home)
             last = last_options(home)
             requested = Options(host, port, database_url, redis_url)
             if database_url is not None:
@@ -165,7 +176,7 @@ def foreseen() -> None:
     Only quick checks are made, nothing is created, and a running server is not checked.
     """
     home = default_home().absolute()
-    if _is_supervised(home):
+    if is_running(home):
         return
     existing = next(folder for folder in (home, *home.parents) if folder.is_dir())
     needed = _DATA_BYTES if (home / "venv").is_dir() else VENV_BYTES
@@ -183,10 +194,10 @@ def down(home: Path | None = None) -> bool:
     """Stop the server, its worker and its Redis; False if it was not running. The data are kept."""
     home = (home or default_home()).absolute()
     remove_shell_variables(home)
-    if not _is_supervised(home):
+    if not is_running(home):
         return False
     began, signalled = time.monotonic(), 0
-    while _is_supervised(home):
+    while is_running(home):
         # The supervisor writes its process id into the lock file shortly after it locks it. Only if a full disk
         # prevented that, `server.json` may have it, but before, it has the id of an earlier one.
         pid, waited_s = int((home / "lock").read_text(encoding="utf-8") or 0), time.monotonic() - began
@@ -216,8 +227,8 @@ def status(home: Path | None = None) -> ServerStatus:
     home = (home or default_home()).absolute()
     facts = _read_facts(home)
     if not facts:
-        return ServerStatus("starting" if _is_supervised(home) else "absent")
-    alive = _is_supervised(home)
+        return ServerStatus("starting" if is_running(home) else "absent")
+    alive = is_running(home)
     state, reason = facts["state"], facts["reason"]
     if not alive and state == "running":
         state = "stopped"
@@ -252,7 +263,7 @@ def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
 # ---- one server per home --------------------------------------------------------------------------------------------
 
 
-def _is_supervised(home: Path) -> bool:
+def is_running(home: Path) -> bool:
     """Whether a supervisor holds this home's lock, which is true exactly as long as it runs, whatever server.json
     contains."""
     return is_locked(home / "lock")
@@ -373,7 +384,7 @@ def _wait_until_ready(
         else:
             public = public_url(host, port)
             return ArgillaServer(url, ARGILLA_VERSION, home, home / "credentials.json", already_running, public)
-        if not _is_supervised(home):
+        if not is_running(home):
             facts = _read_facts(home)
             raise ReviewError(
                 f"The review server did not start: {facts.get('reason') or 'its supervisor gave no reason'}.",

@@ -350,11 +350,11 @@ def review(project: Project, *, ask: bool = False) -> Check:
     if spec.url is None:
         from curate.argilla.server import foreseen, status
 
-        server = status()
         try:
+            server = status()
             foreseen()
         except PairsmithError as error:
-            return Check("review", "warn", error.what, f"{error.fix} {without}")
+            return Check("review", "warn", failed("review", error).what, f"{error.fix} {without}")
         if server.state in ("running", "starting"):
             return Check("review", "ok", f"Argilla is running at {server.url}")
         return Check("review", "ok", "Argilla is started when it is needed (0.6 GB at first)")

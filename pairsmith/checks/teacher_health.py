@@ -107,7 +107,10 @@ def _secrets(teacher: TeacherSettings) -> Iterator[Check]:
 def _weights() -> Check:
     from synth.embedded.weights import NAME, cache_folder
 
-    folder = cache_folder() / NAME
+    try:
+        folder = cache_folder() / NAME
+    except PairsmithError as error:
+        return failed("weights", error)
     if not (folder / "source.json").is_file():
         return Check("weights", "ok", "not downloaded yet; the first run downloads them once (93 to 270 MB)")
     return Check("weights", "ok", f"in {folder}")

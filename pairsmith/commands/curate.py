@@ -48,7 +48,7 @@ def _screen(comparison: WhatIf) -> list[Any]:
     from pairsmith.style.numbers import row_sum
     from pairsmith.style.reasons import shorten_ids
     from pairsmith.terminal.screen import entry, facts
-    from schemas.wording import counted
+    from schemas.wording import counted, cut
 
     both = (("now", comparison.before), ("would be", comparison.after))
     parts: list[RenderableType] = [facts((name, row_sum(counts.model_dump())) for name, counts in both)]
@@ -65,8 +65,8 @@ def _screen(comparison: WhatIf) -> list[Any]:
         parts += ["", f"[bold]{counted(move.rows, 'row', 'rows')} {move.before} -> {move.after}{why}[/]"]
         for example in move.examples:
             texts = (
-                ("input", example.input[:120]),
-                ("output", example.output[:160]),
+                ("input", cut(example.input, 120)),
+                ("output", cut(example.output, 160)),
                 ("why", shorten_ids(example.why)),
             )
             parts.append(entry(example.pair_id[:12], texts))

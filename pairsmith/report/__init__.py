@@ -50,15 +50,19 @@ def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> Chec
 
 
 def _write(out: Path, page: str) -> None:
+    fix = "Free some space or fix the folder's permissions, and run it again."
     try:
+        if out.is_dir():
+            raise IsADirectoryError("it is a folder")
         out.parent.mkdir(parents=True, exist_ok=True)
         with replaced(out) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
+        is_named = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
         raise StoreError(
             f"the report cannot be written: {error.strerror or error}.",
             where=str(out),
-            fix="Free some space or fix the folder's permissions, and run it again.",
+            fix="Name a file in a folder." if is_named else fix,
         ) from None
 
 

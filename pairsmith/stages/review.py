@@ -62,12 +62,13 @@ def require_client() -> None:
 
 
 @contextmanager
-def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
-    """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running.
-    Raises like `require_client`."""
+def argilla(project: Project, progress: Progress = unseen, *, leaves_running: bool = True) -> Iterator[Argilla]:
+    """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running, and
+    then stopped at the end unless `leaves_running`. Raises like `require_client`."""
     require_client()
     spec = project.spec.review
     headers: dict[str, str] = {}
+    is_borrowed = False
     if spec.url:
         assert spec.key_env is not None, "the spec refuses a url without it"
         key = _variable(spec.key_env, "API key", spec.url)
@@ -80,8 +81,13 @@ def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
             redis_url=os.environ.get("PAIRSMITH_ARGILLA_REDIS_URL"),
         )
         url, key = running.url, running.api_key
-    with Argilla(url, key, spec.workspace or "", headers=headers) as connected:
-        yield connected
+        is_borrowed = not leaves_running and not running.already_running
+    try:
+        with Argilla(url, key, spec.workspace or "", headers=headers) as connected:
+            yield connected
+    finally:
+        if is_borrowed:
+            server.down()
 
 
 def _variable(name: str, holds: str, url: str) -> str:

@@ -89,19 +89,22 @@ def test_a_file_in_place_of_a_folder_is_a_clear_error(name: str, command: list[s
     done = project.run(*command)
     assert (done.returncode, "Traceback" in done.stderr) == (6, False), done.stderr
     assert name in done.stderr.partition("error: ")[2]
+    assert ".partial" not in done.stderr  # of a folder that is being written
     assert "There is a file where a folder is needed" in done.stderr
 
 
 def test_a_cache_path_that_is_not_a_folder_names_the_variable(tmp_path: Path) -> None:
-    """The error names the environment variable to change."""
+    """The error names the environment variable to change. `doctor`, which ended there, shows it as a finding."""
     (tmp_path / "cache").touch()
     (tmp_path / "pairsmith.toml").write_text('task = { name = "t", style = "Long." }\nteacher = { url = "embedded" }\n')
     (tmp_path / "seeds.txt").write_text("a fox\n")
-    done = Project(tmp_path).run(
-        "generate", "--set", 'seeds=[{path="seeds.txt"}]', PAIRSMITH_CACHE=str(tmp_path / "cache")
-    )
+    seeds, cache = ("--set", 'seeds=[{path="seeds.txt"}]'), tmp_path / "cache"
+    done = Project(tmp_path).run("generate", *seeds, PAIRSMITH_CACHE=str(cache))
     assert done.returncode == 2, done.stderr
-    assert f"error: PAIRSMITH_CACHE, {tmp_path / 'cache'}: this is not a folder." in done.stderr
+    assert f"error: PAIRSMITH_CACHE, {cache}: this is not a folder." in done.stderr
+    done = Project(tmp_path).run("doctor", "--json", *seeds, PAIRSMITH_CACHE=str(cache))
+    weights = {one["about"]: one["what"] for one in json.loads(done.stdout)["findings"]}["weights"]
+    assert (done.returncode, weights) == (1, f"PAIRSMITH_CACHE, {cache}: this is not a folder.")
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder in which nobody may write")

@@ -21,6 +21,7 @@ from curate.argilla.client import Argilla
 from curate.argilla.people import invite
 from curate.argilla.push import draw_batch, push
 from curate.review.population import read_population
+from pairsmith.erasing import erased
 from schemas.errors import ReviewError
 from schemas.ports import free_port
 from schemas.store import Store
@@ -39,10 +40,11 @@ def home() -> Iterator[Path]:
 
 
 def test_backup_of_a_running_server_is_restored_completely(
-    tmp_path: Path, home: Path, venv: Path, argilla_on_sqlite: server.ArgillaServer
+    tmp_path: Path, home: Path, venv: Path, argilla_on_sqlite: server.ArgillaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backup has the rows, an answer that was not pulled, an invited user and the owner's key, and only its owner
-    can read it. A home that a server has used is not overwritten. Search works on the restored server."""
+    can read it. A home that a server has used is not overwritten. Search works on the restored server. Once it is
+    stopped, `erase` starts it, deletes the rows in it and stops it again."""
     cats = project(tmp_path, "kept-cats", workspace="kept")
     with (
         Store.open(Store.url_for(cats)) as store,
@@ -78,6 +80,20 @@ def test_backup_of_a_running_server_is_restored_completely(
             "POST", f"datasets/{queue.id}/records/search", json={"query": {"text": {"q": "tabby"}}}, params={"limit": 5}
         )
         assert matches["total"] > 0
+        server.down(home)
+        (home / "venv").symlink_to(venv)
+        monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
+        with Store.open(Store.url_for(cats)) as store:
+            outcome = erased(cats, store, source="seeds.jsonl")
+        assert outcome["argilla"].endswith(" rows deleted there; the server was started for that and is stopped again")
+        assert server.status(home).state == "stopped"
+    with closing(sqlite3.connect(home / "data" / "argilla.db")) as database:
+        # The queues of other tests, which the server of the backup has as well, may hold the same rows.
+        ours = "SELECT external_id FROM records WHERE REPLACE(dataset_id, '-', '') = ?"
+        left = {id_ for (id_,) in database.execute(ours, [str(queue.id).replace("-", "")])}
+        datasets = {id_.replace("-", "") for (id_,) in database.execute("SELECT id FROM datasets")}
+    assert str(queue.id).replace("-", "") in datasets
+    assert left.isdisjoint(population.rows)
 
 
 def test_invalid_backup_is_refused(tmp_path: Path) -> None:

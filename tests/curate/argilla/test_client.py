@@ -14,6 +14,9 @@ import pytest
 from curate.argilla.client import _MAX_REQUEST_BYTES, MARK, Argilla, _chunks, format_mark
 from curate.argilla.pull import pull
 from curate.argilla.queue_creation import make_queue
+from pairsmith.checks import health
+from pairsmith.commands import start
+from pairsmith.erasing import erased
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.reviews import Sampled
@@ -145,6 +148,49 @@ def test_no_server_is_started_if_no_rows_were_drawn(asked: list[str], cats: Proj
     assert done.returncode == 10, done.stderr
     assert "no rows have been drawn for review yet" in done.stderr
     assert not home.exists()
+
+
+def test_erasing_starts_no_server_that_has_no_data(
+    cats: Project, server: LoopbackArgilla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`erase` of rows that were drawn for review installed a server (0.6 GB) and left it running. Where none was ever
+    started it starts none and says so; nothing is called deleted that is not. A running server is used."""
+    home, blocked = tmp_path / "home", tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("ARGILLA_KEY", "key")
+    answers = []
+    elsewhere = cats.spec.review.model_copy(update={"url": server.url, "key_env": "ARGILLA_KEY"})
+    with Store.open(Store.url_for(cats)) as store:
+        fill(cats, store)
+        for place, url in ((home, None), (blocked, None), (blocked / "home", None), (home, server.url)):
+            monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(place))
+            (pair, *_) = store.pairs()
+            (seed,) = [seed for seed in store.active_seeds() if seed.id == pair.seed_id]
+            store.write(Sampled(pair_id=pair.id, reason="certify", sampling_probability=0.5, dataset="cats"))
+            own = cats.spec.model_copy(update={"review": elsewhere}) if url else cats.spec
+            answers.append(erased(Project(cats.folder, own), store, source=seed.source)["argilla"])
+    unused, *not_folders, remote = answers
+    assert unused.startswith(f"nothing to delete: no server was ever started in {home}. If rows were sent from")
+    for answer in not_folders:
+        assert (
+            answer
+            == "not reached, so the rows are still there: delete them yourself, in Argilla (this is not a folder)"
+        )
+    assert remote.startswith(f"nothing to delete: this project has no rows on {server.url}. If rows were sent from")
+    assert not home.exists()
+
+
+def test_a_home_that_is_a_file_names_the_variable(
+    cats: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command that looks for the server says which variable to change. `doctor` shows it as a finding."""
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+        monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
+        for asked in ("status", "logs", "down", "up", "backup new.tar.gz"):
+            assert start(["review", *asked.split(), "--project", str(cats.folder)]) == 10
+            assert f"error: PAIRSMITH_ARGILLA_HOME, {home}: this is not a folder. Set the" in capsys.readouterr().err
+        assert health.review(cats).what == f"PAIRSMITH_ARGILLA_HOME, {home}: this is not a folder."
 
 
 def test_requests_are_limited_in_rows_and_bytes() -> None:

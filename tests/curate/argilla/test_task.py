@@ -26,6 +26,7 @@ from curate.argilla.task import (
     record,
     render_texts,
 )
+from curate.gate_versions import VERSIONS
 from curate.review.gold import read_gold
 from curate.review.population import Population, _percentiles, read_population
 from curate.scorers.checklists import describe_no_answers
@@ -181,7 +182,7 @@ def test_row_shows_text_candidates_and_findings_escaped(cats: tuple[Project, Pop
     assert Tags(record_["fields"]["findings"]).text.startswith("length short: it has 2 words")
     assert Tags(record_["fields"]["rules"]).within["b"] == "4 to 40 words (doubted)"
     assert Tags(record_["fields"]["rules"]).text.startswith("One sentence about a cat, at least four words.")
-    assert record_["metadata"]["rejected_by"] == ["gate/length@3"]
+    assert record_["metadata"]["rejected_by"] == [f"gate/length@{VERSIONS['length']}"]
     assert record_["metadata"]["length"] == "000 to 009 words"
     assert len(record_["metadata"]["rivals"]) == 3
 

@@ -148,9 +148,11 @@ def test_a_folder_without_a_project_cannot_run(tmp_path: Path) -> None:
     )
     spec = tmp_path / "pairsmith.toml"
     spec.touch()
-    named = Project(tmp_path).run("doctor", "--project", str(spec))
-    assert named.returncode == 1
-    assert "Give the folder that contains it" in named.stdout
+    for named in (spec, spec / "folder"):
+        done = Project(tmp_path).run("doctor", "--project", str(named))
+        assert done.returncode == 1
+        assert f"{spec.name}: is a file" in " ".join(done.stdout.split())
+        assert "Give the folder that contains it" in done.stdout
 
 
 def test_a_wrong_spec_is_a_finding(project: Project) -> None:

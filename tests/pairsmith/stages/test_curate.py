@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from curate.gate_versions import VERSIONS
 from schemas.records import Reason, Verdict
 from schemas.reviews import Review
 from schemas.spec_file import load
@@ -142,7 +143,7 @@ def test_rows_lists_every_slot_with_its_state(generated: Project) -> None:
     assert (len(rejected["rows"]), rejected["more"]) == (1, counted["rejected"] > 1)
     shown = generated.run("rows", "--state", "rejected", "--limit", "2").stdout
     assert rejected["rows"][0]["pair_id"][:12] in shown
-    assert "gate/length@3" in shown
+    assert f"gate/length@{VERSIONS['length']}" in shown
     assert not re.search(r"[0-9a-f]{13}", generated.run("rows", "--limit", "0").stdout), (
         "all ids are as short as in the first column"
     )

@@ -34,14 +34,20 @@ test = 0
 validation = 0
 """
 ANIMALS = ["fox", "wolf", "bear", "owl", "hare", "toad", "pike", "moth", "crow", "deer"]
+POND = (
+    " It sits in the barn of the old mill, looks at every person who walks past, and hides from dogs and from the rain."
+)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten answers of 3 to 12 words, each about a different animal."""
+    """Ten answers of 3 to 12 words, each about a different animal. The question about the owl is long."""
     lines = [
         json.dumps(
-            {"input": f"Which {name} is this?", "output": f"A {name} " + " ".join([f"{name}like"] * n + ["one."])}
+            {
+                "input": f"Which {name} is this?{POND if name == 'owl' else ''}",
+                "output": f"A {name} " + " ".join([f"{name}like"] * n + ["one."]),
+            }
         )
         for n, name in enumerate(ANIMALS)
     ]
@@ -111,13 +117,15 @@ def test_personal_data_gate_is_supported_and_redaction_is_not(folder: Path) -> N
 
 
 def test_the_command_shows_the_changes(folder: Path) -> None:
-    """The command shows the rows that move and the counts of the reason that differs."""
+    """The command shows the rows that move, with a mark where a text is cut, and the counts of the reason that
+    differs."""
     done = Project(folder).run(
         "curate", "--what-if", "curate.gates.length.max_words=5", "--set", "curate.gates.repetition=false"
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 rows accepted -> rejected (long)" in done.stdout
     assert "4 -> 7" in done.stdout
+    assert "and hides from dogs and f…" in " ".join(done.stdout.split())
     assert "A deer" not in done.stdout
 
 

@@ -92,11 +92,14 @@ except OSError as error:
 def test_a_report_that_cannot_be_written_is_no_defect_of_pairsmith(
     make_project: Callable[..., Project], teacher: LoopbackTeacher
 ) -> None:
-    """Exit code 1 is for defects of pairsmith."""
+    """Exit code 1 is for defects of pairsmith. Where a folder is named, or a file as one, the advice is not to free
+    space."""
     project = make_project(teacher.url, ("a dog",))
     project.run("generate")
-    ended = project.run("report", "--out", "pairsmith.toml/report.html")
-    assert (ended.returncode, "the report cannot be written" in ended.stderr) == (6, True), ended.stderr
+    for out in ("pairsmith.toml/report.html", "."):
+        ended = project.run("report", "--out", out)
+        assert (ended.returncode, "the report cannot be written" in ended.stderr) == (6, True), ended.stderr
+        assert "Name a file in a folder." in ended.stderr
 
 
 def test_a_reader_that_stops_reading_ends_a_command_in_silence(make_project: Callable[..., Project]) -> None:
