@@ -51,9 +51,10 @@ def cache_folder() -> Path:
     named = os.environ.get("PAIRSMITH_CACHE")
     if named:
         folder = Path(named).expanduser().absolute()
-        if folder.exists() and not folder.is_dir():
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not nearest.is_dir():
             fix = "Set it to a folder, which need not exist yet, or unset the variable."
-            raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {folder}", fix=fix)
+            raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {nearest}", fix=fix)
         return folder
     import platformdirs
 

@@ -93,16 +93,18 @@ def test_a_file_in_place_of_a_folder_is_a_clear_error(name: str, command: list[s
     assert "There is a file where a folder is needed" in done.stderr
 
 
-def test_a_cache_path_that_is_not_a_folder_names_the_variable(tmp_path: Path) -> None:
-    """The error names the environment variable to change. `doctor`, which ended there, shows it as a finding."""
+@pytest.mark.parametrize("below", ["", "models"])
+def test_a_cache_path_that_is_not_a_folder_names_the_variable(tmp_path: Path, below: str) -> None:
+    """The error names the environment variable to change, also for a folder below a file. `doctor` shows it as a
+    finding."""
     (tmp_path / "cache").touch()
     (tmp_path / "pairsmith.toml").write_text('task = { name = "t", style = "Long." }\nteacher = { url = "embedded" }\n')
     (tmp_path / "seeds.txt").write_text("a fox\n")
     seeds, cache = ("--set", 'seeds=[{path="seeds.txt"}]'), tmp_path / "cache"
-    done = Project(tmp_path).run("generate", *seeds, PAIRSMITH_CACHE=str(cache))
+    done = Project(tmp_path).run("generate", *seeds, PAIRSMITH_CACHE=str(cache / below))
     assert done.returncode == 2, done.stderr
     assert f"error: PAIRSMITH_CACHE, {cache}: this is not a folder." in done.stderr
-    done = Project(tmp_path).run("doctor", "--json", *seeds, PAIRSMITH_CACHE=str(cache))
+    done = Project(tmp_path).run("doctor", "--json", *seeds, PAIRSMITH_CACHE=str(cache / below))
     weights = {one["about"]: one["what"] for one in json.loads(done.stdout)["findings"]}["weights"]
     assert (done.returncode, weights) == (1, f"PAIRSMITH_CACHE, {cache}: this is not a folder.")
 
