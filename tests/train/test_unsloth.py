@@ -59,7 +59,7 @@ def test_unsloth_learns_what_trl_learns(tiny_base: Base, tmp_path: Path, method:
     assert "unsloth" in theirs["versions"]
     assert "unsloth" not in ours["versions"]
     model = ChatModel(tiny_base.folder, {"tuned": Path(theirs["folder"])}, torch.float32)
-    model.use("tuned")
+    model.activate("tuned")
     (row,) = rows(1)
     prompt, answer = model.chat.answer_ids(row["prompt"], row["completion"][0]["content"])
     with torch.inference_mode():
