@@ -93,6 +93,7 @@ def values(
     absent = []
     for at, leaf in leaves:
         held = source.holds(leaf) or records.is_computed(pair.input, leaf) or _is_stated(leaf, stated)
+        held = held or ((amount := records.in_main_unit(at, leaf)) is not None and source.holds(amount))
         if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
             absent.append((at, leaf))
     if absent:  # these look at the whole record

@@ -58,6 +58,14 @@ def test_an_amount_ten_or_a_hundred_times_too_large_is_found(input: str, languag
         assert reason_code(input, {"total": wrong}, language) == "value", wrong
 
 
+def test_an_amount_in_cents_is_that_of_the_input() -> None:
+    """Payment services want hundredths, in a field that says so."""
+    for input, cents in (("Total $12,345.60 due", 1_234_560), ("Total $19.99 due", 1_999)):
+        assert values(pair(input, json.dumps({"amount_cents": cents})), None, "en").reason.code == "ok"
+        assert values(pair(input, json.dumps({"amount": cents})), None, "en").reason.code == "value"
+        assert values(pair(input, json.dumps({"amount_cents": cents * 10})), None, "en").reason.code == "value"
+
+
 @pytest.mark.parametrize(
     ("input", "value", "language"),
     [
