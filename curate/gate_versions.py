@@ -15,8 +15,8 @@ VERSIONS = {
     "instructed": 19,
     "placeholder": 21,
     "cut": 23,
-    "facts": 23,
-    **dict.fromkeys(("invented", "limits", "lost_content", "values"), 25),
-    **dict.fromkeys(("swapped", "translated"), 29),
-    "preamble": 32,
+    "facts": 24,
+    **dict.fromkeys(("invented", "limits", "lost_content", "values"), 26),
+    **dict.fromkeys(("swapped", "translated"), 30),
+    "preamble": 33,
 }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from curate.review.decision import Decision
 from schemas.errors import UsageError
 from schemas.records import Candidate, Pair, Reason, State, Verdict
 from schemas.reviews import Review
+from schemas.streamed import batched
 
 ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
 STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}  # of `Row.keep`
+_BATCH_CHARACTERS = 32_000  # about 8,000 tokens, which a local model reads within a minute
 _SHOWN = 60  # characters of a text in the representation of a row
 REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
 CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@4", "pool/duplicate@4", "pool/split@1"
@@ -112,6 +115,22 @@ def pair_of(row: Row) -> Pair:
     if row.pair is None:
         raise UsageError("a slot that failed has no pair.", fix="Look at `pool.accepted()`, or at `row.pair` first.")
     return row.pair
+
+
+def batched_by_input(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """The rows in lists of at most `size`, and of fewer if their texts are long, because what a step says about a list
+    is shown and stored at once. The candidates of one input, whose input is computed once, stay together."""
+    batch: list[Row] = []
+    length = 0
+    for _, candidates in groupby(rows, key=lambda row: pair_of(row).input):
+        for part in batched(candidates, size):
+            added = len(pair_of(part[0]).input) + sum(len(pair_of(row).output) for row in part)
+            if batch and (len(batch) + len(part) > size or length + added > _BATCH_CHARACTERS):
+                yield batch
+                batch, length = [], 0
+            batch, length = [*batch, *part], length + added
+    if batch:
+        yield batch
 
 
 class Survivor(NamedTuple):

@@ -32,6 +32,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 LEAST_TEST_INPUTS = 20
 # With fewer rows a tuned model hardly learns more than it would from examples in its prompt.
 LEAST_TRAIN_ROWS = 50
+_TOKEN_BYTES, _MAX_TOKEN_BYTES = 4, 6  # bytes per token of a long text in most languages, and at most
 _LARGE_SAMPLE = 2_000  # seeds that are checked first, then eight times as many, and so on
 
 
@@ -255,19 +256,19 @@ _NOUNS: dict[str, str] = {
 
 
 class Shortage(NamedTuple):
-    """Something that there are too few seeds for, and how to fix it."""
+    """Something that there are too few seeds for, or that they are too long for, and how to fix it."""
 
     what: str
     fix: str
 
 
 def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
-    """Everything that the present seeds and split are too few for, before anything is paid for; empty if they are
-    enough.
+    """Everything that the present seeds and split are too few for, or too long, before anything is paid for; empty if
+    they are enough.
 
     Training rows are counted as if every gate and step accepted everything, so there will be fewer.
     """
-    uses = (_test_shortages, _group_shortages, _reference_shortages, _training_shortages, _target_shortages)
+    uses = (_test_shortages, _group_shortages, _reference_shortages, _training_shortages, _target_shortages, _long)
     # Check samples first, of which one of the first is nearly always enough; but not with groups, whose seeds may be
     # anywhere.
     size = None if any(source.group for source in spec.seeds) else _LARGE_SAMPLE
@@ -397,3 +398,16 @@ def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     more = f", or {'ask for' if keeps_all else 'keep'} more candidates of each: " if generated else ""
     more += ("generate.forward.n" if keeps_all else "curate.select.best") if generated else ""
     return [Shortage(what, f"Add {'seeds' if generated else 'rows'}{more}.")]
+
+
+def _long(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    """Rows that training will surely leave out. Which others it does is known once they are tokenised."""
+    learned = [seed for seed in seeds if seed_split(seed, spec.split) == "train"]
+    sizes = [len(seed.body.encode()) + len((seed.reference or "").encode()) for seed in learned]
+    long = [size for size in sizes if size > _MAX_TOKEN_BYTES * spec.train.max_length]
+    if not long:
+        return []
+    of = f"{len(long):,} of {counted(len(sizes), 'text', 'texts')} to train on"
+    what = f"{of} have more than train.max_length = {spec.train.max_length} tokens: training leaves their rows out"
+    most = f"the longest has about {max(long) // _TOKEN_BYTES:,} tokens"
+    return [Shortage(what, f"Shorten them, or raise train.max_length for a base that reads as many; {most}.")]

@@ -22,7 +22,7 @@ from curate.gates import GateStep, gates_of
 from curate.gates.processes import JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.pool import Pool
-from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, StepId, Survivor, Unjudged, pair_of
+from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, StepId, Survivor, Unjudged, batched_by_input, pair_of
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
@@ -39,7 +39,6 @@ from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
-from schemas.streamed import batched
 
 Step = Callable[[Pool], AsyncIterator[Verdict] | Iterable[Verdict]]
 """A step, async or plain, reads a pool and yields verdicts on its rows. It never drops a row: one without a verdict is
@@ -156,7 +155,7 @@ def _identity(function: Callable[..., Any]) -> Identity:
 def scored(
     scorer: Callable[..., Any], by: str = "", settings: str = "", *, compares: bool = True, at_once: int = _SCORED
 ) -> NamedStep:
-    """Apply a scorer to the accepted rows that it has not scored yet, `at_once` per call.
+    """Apply a scorer to the accepted rows that it has not scored yet, at most `at_once` per call.
 
     With `compares`, its score becomes the row's score. If it crashes on a row, only that row waits, and is scored again
     next time. An error that the user can fix (PairsmithError) ends the step.
@@ -171,7 +170,7 @@ def scored(
     id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for chunk in batched(pool.unsettled(id_), at_once):
+        for chunk in batched_by_input(pool.unsettled(id_), at_once):
             for row, score in zip(chunk, await _scores(batch, [pair_of(row) for row in chunk]), strict=True):
                 judgement = {"score": score.value, "reason": score.reason, "flags": score.flags}
                 keep = None if score.value is None else not score.rejects

@@ -154,7 +154,7 @@ def describe_cost(cost: Cost) -> str:
     if cost.unpriced:
         words.append(f"{counted(cost.unpriced, 'request', 'requests')} of unknown cost")
     if cost.lost:
-        unsettled = f", at most {dollars(cost.reserved)}" if cost.reserved else ""
+        unsettled = f" for at most {dollars(cost.reserved)} more" if cost.reserved else ""
         words.append(f"{cost.lost:,} sent without an answer{unsettled}")
     if not words:
         return dollars(cost.usd)

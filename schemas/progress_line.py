@@ -35,12 +35,14 @@ class Pace:
 
     def __init__(self, stage: str, numbers: Mapping[str, Any], at_s: float) -> None:
         self.stage, self.first, self.numbers = stage, dict(numbers), dict(numbers)
-        self.started_s = self.latest_s = at_s
+        self.started_s = self.latest_s = self.advanced_s = at_s
 
     def update(self, numbers: Mapping[str, Any], at_s: float) -> None:
         before = self.numbers.get("tokens", 0)
         if numbers.get("tokens", before) < before:  # another part of the stage, which counts from 0 again
             self.first["tokens"] = self.first.get("tokens", 0) - before
+        if numbers.get("done") not in (None, self.numbers.get("done")):
+            self.advanced_s = at_s
         self.numbers.update(numbers)
         self.latest_s = at_s
 
@@ -56,8 +58,8 @@ class Pace:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at the current rate; None if there is no total or no progress yet, or if the time is
-        unknown.
+        """Seconds to the end at the current rate; None if there is no total or no progress yet, if the time is unknown,
+        or if nothing was done for longer: the last of 105 answers, ten times as long as the others, is not 10 s away.
 
         What is in flight is half done on average, except for the request that just replaced the last one: the first of
         twenty requests sent at the same time ends just before the others.
@@ -67,7 +69,8 @@ class Pace:
             return None
         half = max(0.0, float(self.numbers.get("in_flight", 0)) - 1) / 2
         left = float(self.numbers["total"]) - float(self.numbers["done"]) - half
-        return max(0.0, left) / (rate + half / self.seconds)
+        left_s = max(0.0, left) / (rate + half / self.seconds)
+        return None if self.latest_s - self.advanced_s > left_s else left_s
 
     def parts(self) -> list[str]:
         """The parts of the line after the stage's name, most important first."""

@@ -43,6 +43,7 @@ _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _CLOCK = re.compile(r"(?<!\d)(?:[01]?\d|2[0-3])[:h.][0-5]\d(?!\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,14})\.\d{1,2}")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
 _OF_TERMS = ("day", "week", "month")  # units of a term, by which a date may be computed
@@ -86,12 +87,13 @@ def values(
     except ValueError:
         return passed("it is not JSON, which another gate checks")
     source = _Input(pair.input, language, () if YEAR.search(pair.input) else years)
-    leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
+    leaves = [(at, source.as_number(leaf)) for at, leaf in _leaves(value, schema or {}, schema or {}, "$")]
     stated = f" {' '.join(words(style))} "  # such as `unknown` for what is missing
     fields = {at.rpartition(".")[2] for at, _ in leaves}
     absent = []
     for at, leaf in leaves:
         held = source.holds(leaf) or records.is_computed(pair.input, leaf) or _is_stated(leaf, stated)
+        held = held or ((amount := records.in_main_unit(at, leaf)) is not None and source.holds(amount))
         if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
             absent.append((at, leaf))
     if absent:  # these look at the whole record
@@ -242,6 +244,16 @@ class _Input:
             held = all(f" {word} " in self._words for word in words(address[0].partition("://")[2] or address[0]))
             return held or fold(address[0]) in fold(self._text)
         return f" {' '.join(words(leaf))} " in self._words or self._is_code(leaf) or self._paraphrased(leaf)
+
+    def as_number(self, leaf: str | int | float) -> str | int | float:
+        """Return a text that is a decimal number, as pydantic writes a Decimal, as that number, unless it is a time of
+        day that the input may contain; anything else as it is."""
+        if not isinstance(leaf, str) or not _DECIMAL.fullmatch(leaf.strip()):
+            return leaf
+        time = _TIME.fullmatch(leaf.strip().replace(".", ":"))
+        if time and len(time[2]) == 2 and int(time[2]) < 60 and self._has_time(int(time[1]), int(time[2])):
+            return leaf
+        return float(leaf)
 
     def _has_other_month(self, month: str, day: str) -> bool:
         """Whether the text gives the day of a date in other months only, and names no term of payment or the like."""

@@ -120,7 +120,8 @@ class _Spoken(NamedTuple):
 
     @property
     def restates_denial(self) -> bool:
-        return bool(restates_denial(self.folded, self.other, *self.codes))
+        """Whether the text may deny what the other side denies. A reply does not repeat its message."""
+        return self.kind != "reply" and restates_denial(self.folded, self.other, *self.codes)
 
 
 def _refusals(spoken: _Spoken, reference: str) -> Iterator[Judgement]:
@@ -129,7 +130,8 @@ def _refusals(spoken: _Spoken, reference: str) -> Iterator[Judgement]:
     if spoken.is_wanted_refusal or not is_bare_refusal(spoken.folded, spoken.code):
         return
     style = "" if spoken.kind in ("reply", "free") else spoken.style  # `is_wanted_refusal` has read that of an answer
-    if not asks_to_refuse((spoken.folded, spoken.other, style), reference, *spoken.codes):
+    other = "" if spoken.kind == "reply" else spoken.other  # "it has not arrived" asks for no refusal
+    if not asks_to_refuse((spoken.folded, other, style), reference, *spoken.codes):
         refusal = rejected("refusal", f"the {spoken.side} text is a refusal and nothing else: {quote(spoken.text)}")
         is_models = spoken.kind != "reply" or any(says("any", words, spoken.folded) for words in ("helps", "assists"))
         yield refusal if is_models else only_flagged(refusal)

@@ -216,6 +216,12 @@ def is_computed(text: str, leaf: Any) -> bool:
     return any(abs(leaf - result) < 0.006 for result in (*pairs, sum(amounts)))
 
 
+def in_main_unit(at: str, leaf: Any) -> float | None:
+    """The amount that a field such as `amount_cents` has in hundredths, in its main unit; None for any other field."""
+    unit = fold(at).replace("_", ".").rpartition(".")[2]
+    return leaf / 100 if type(leaf) is int and is_listed("any", "fields_hundredths", unit) else None
+
+
 def inferred_values(text: str, figures: str, value: Any, language: str) -> frozenset[str]:
     """Return the numbers of a record that are quantities of the text in another unit, which is beside them or in the
     name of their field, with that unit: `2.1 kW` as `{"value": 2100, "unit": "W"}` or `{"power_w": 2100}`; and "1" if

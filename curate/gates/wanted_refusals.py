@@ -24,11 +24,11 @@ def asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str, 
     """Whether a bare refusal is what the text should be.
 
     That is the case if the other side or the style mentions refusing, if the other side says that something is
-    impossible (such words in a style do not count), if a note of no more words contains a denial, or if the other
-    side or the reference is a bare refusal itself.
+    impossible (such words in a style do not count), if a note of no more words contains a denial and the text speaks
+    of no AI, or if the other side or the reference is a bare refusal itself.
     """
     text, other, style = folded
-    note = says(language, "negation", other) and count_words(other) <= count_words(text)
+    note = says(language, "negation", other) and count_words(other) <= count_words(text) and not says("any", "ai", text)
     # `impossible` in a style does not ask for a refusal
     in_style = all_languages_pattern("impossible").sub(" ", style) if style else ""
     wanted = says("any", "refuses", f"{other}\n{in_style}") or says("any", "unable", other)

@@ -14,6 +14,7 @@ _BY_ENDING = {
     **dict.fromkeys((".srt", ".vtt", ".ass"), "has subtitles"),
     **dict.fromkeys((".mbox", ".eml", ".msg"), "has e-mails"),
     **dict.fromkeys((".tmx", ".xliff", ".xlf", ".sdlxliff", ".po"), "is a translation memory"),
+    **dict.fromkeys((".yaml", ".yml"), "is YAML"),
     **dict.fromkeys((".sqlite", ".sqlite3", ".db"), "is a database"),
 }
 _BINARY = (
@@ -46,6 +47,9 @@ _FIXES = {
     "has e-mails": "Write a CSV file with one message and its answer per row (`subject`, `message`, `reply`), without"
     " headers, signatures and quoted text. Python's `mailbox` and `email` read such files.",
     "is a translation memory": "Export it as CSV or TSV with a column for each language, such as `en` and `de`.",
+    "is YAML": "Write its list of records as JSON: `python -c 'import json, sys, yaml; print(json.dumps(yaml.safe_load("
+    "sys.stdin), default=str))' < FILE > rows.json` (`pip install pyyaml`). If a whole file is one text, add format ="
+    ' "document" to its [[seeds]].',
     "is a database": "Export the table: `sqlite3 -header -csv FILE 'select * from TABLE' > rows.csv`.",
     "is a web page": "A service may have sent its sign-in page instead of the file: sign in, and download it again. If"
     ' the page is a text of yours, add format = "document" to its [[seeds]].',

@@ -110,6 +110,23 @@ def test_verdicts_of_a_slow_scorer_are_stored_and_shown_as_they_come(
     assert mine.at_once < 256
 
 
+def test_a_scorer_gets_few_long_texts_at_once_and_the_candidates_of_an_input_together() -> None:
+    """40 rows with transcripts of 6,000 words were one call of ten minutes and more: `0 of 40`, nothing stored if it
+    was stopped. A local model computes an input once for all candidates of the same call."""
+    given: list[list[str]] = []
+
+    async def batch(pairs: Sequence[Pair]) -> list[Score]:
+        given.append([pair.input[0] for pair in pairs])
+        return [Score(1.0, Reason("scored"))] * len(pairs)
+
+    rows = [tiny.pair(f"{letter} {'transcript ' * 1_400}", f"notes {n}") for letter in "abcde" for n in range(3)]
+    asyncio.run(curate(Pool.of(rows), [scored(batch, "score/mine@1", "mine")]))
+    assert given == [list("aaabbb"), list("cccddd"), list("eee")]
+    given.clear()
+    asyncio.run(curate(Pool.of(rows), [scored(batch, "score/mine@2", "mine", at_once=2)]))
+    assert list(map(len, given)) == [2, 1] * 5
+
+
 def test_a_step_over_the_whole_pool_forecasts_no_time() -> None:
     """Its verdicts come at its end: the line read "1 of 97,501, 6988h 17m left" after four minutes of comparing."""
     shown: list[dict[str, Any]] = []

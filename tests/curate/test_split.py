@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -346,6 +347,19 @@ def test_question_with_several_references_is_reported() -> None:
     assert disputed_questions(seeds, _spec()) == [seed for seed in kept if seed.text.strip().lower() != "b"]
     train = [seed.model_copy(update={"meta": {"use": "train"}}) for seed in seeds]
     assert disputed_questions(train, _spec()) == []
+
+
+def test_texts_that_training_will_leave_out_are_named_before_they_are_paid_for() -> None:
+    """Transcripts of 6,000 words passed `doctor`, were answered, scored and reviewed, and then training had no row left
+    but those within `train.max_length`. Texts of the test are read in the evaluation, which cuts nothing."""
+    seeds = _seeds(200)
+    long = [seed.model_copy(update={"text": f"{seed.text} {'word ' * 6_000}"}) for seed in seeds[:80]]
+    (short,) = shortages([*long, *seeds[80:]], _spec())
+    assert re.match(r"\d+ of \d+ texts to train on have more than train.max_length = 1024 tokens", short.what)
+    assert "the longest has about 7,50" in short.fix
+    assert shortages([*long, *seeds[80:]], _spec(train={"max_length": 8192})) == []
+    tested = [seed.model_copy(update={"meta": {"use": "test"}}) for seed in long]
+    assert not any("max_length" in short.what for short in shortages([*tested, *seeds[80:]], _spec()))
 
 
 def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:

@@ -481,6 +481,20 @@ def test_next_stage_has_a_reason_only_if_something_changed() -> None:
     assert heading("did not finish") == "curate is next: did not finish"
 
 
+def test_a_review_is_mentioned_once() -> None:
+    """The heading read "waiting for review: 50 rows wait for review", and "waiting for review: reviewers reject this
+    dataset"."""
+
+    def heading(why: str) -> str:
+        receipt = Receipt(command="curate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="")
+        stages = (PlannedStage("curate", True, ""), PlannedStage("review", False, why))
+        return words.project(Snapshot("a", Project(Path(), SPEC), None, stages, (receipt,), ()), None, None)
+
+    assert heading("50 rows wait for review") == "50 rows wait for review"
+    assert heading("reviewers reject this dataset") == "reviewers reject this dataset"
+    assert heading("not run yet") == "waiting for review: not run yet"
+
+
 def test_status_of_a_failed_run_begins_with_the_failure() -> None:
     """The address or the option that a message is about stays out of the one-line status; a file that is its subject
     stays in it."""

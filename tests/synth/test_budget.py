@@ -331,7 +331,7 @@ def test_requests_in_flight_at_a_kill_are_reported_without_a_cap(tmp_path: Path,
     assert (cost.requests, cost.lost, cost.total) == (12, 18, None)
     assert (cost.reserved > 18 * 20 * 2_000 / 1e6) == priced, "the prompt is included"
     assert describe_cost(cost).endswith(
-        "18 sent without an answer" + (f", at most {dollars(cost.reserved)}" if priced else "")
+        "18 sent without an answer" + (f" for at most {dollars(cost.reserved)} more" if priced else "")
     )
     with LoopbackTeacher() as teacher:
         assert killed(teacher.url).wait(200) == 0

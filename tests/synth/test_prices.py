@@ -431,7 +431,10 @@ def test_models_with_other_cheap_hours_have_them_on_weekends_too() -> None:
         (Cost(requests=2, usd=0.0000201), "$0.000020"),
         (Cost(requests=2, unpriced=2), "cost unknown"),
         (Cost(requests=3, usd=1.5, unpriced=1), "at least $1.50, 1 request of unknown cost"),
-        (Cost(requests=3, usd=1.5, lost=2, reserved=0.2), "at least $1.50, 2 sent without an answer, at most $0.2000"),
+        (
+            Cost(requests=3, usd=1.5, lost=2, reserved=0.2),
+            "at least $1.50, 2 sent without an answer for at most $0.2000 more",
+        ),
     ],
 )
 def test_sum_is_shown_with_its_unknown_part(cost: Cost, words: str) -> None:

@@ -23,10 +23,12 @@ _SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size
 
 
 def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """A table without rows; its columns of numbers, which follow those of words, are aligned to the right."""
+    """A table without rows; its columns of numbers, which follow those of words, are aligned to the right. In a narrow
+    terminal a cell has several lines, and is never cut."""
     from rich.table import Column, Table
 
-    return Table(*words, *(Column(heading, justify="right") for heading in numbers), title=title)
+    texts = (Column(heading, overflow="fold") for heading in words)
+    return Table(*texts, *(Column(heading, justify="right", overflow="fold") for heading in numbers), title=title)
 
 
 def size_of_test(evaluation: Evaluation) -> str:
@@ -36,22 +38,21 @@ def size_of_test(evaluation: Evaluation) -> str:
 
 
 def systems_table(evaluation: Evaluation) -> Table:
-    """One row per system: its decoding, the pass rate with its interval, sampled and greedy, then length, time, speed
-    (sampled) and price."""
+    """One row per system: the pass rate with its interval, sampled and greedy, then length, time, speed (sampled) and
+    price. `decoding_lines` says how each was decoded."""
     level = f"{_level(evaluation):.0%}"
     title = f"Pass rate on {size_of_test(evaluation)}, {level} intervals"
     numbers = ("sampled", "greedy", "words", "s p50/p95", "tokens/s", "$/1,000")
-    table = new_table(title, ["system", "decoded as in"], numbers)
+    table = new_table(title, ["system"], numbers)
     for system in evaluation.systems:
         sampled = system.sampled
         table.add_row(
             system.label,
-            system.decoding,
             _format_rate(sampled),
             _format_rate(system.greedy),
             f"{sampled.words.p50:.0f}" if sampled.words else "-",
-            f"{sampled.seconds.p50:.1f}/{sampled.seconds.p95 or 0:.1f}" if sampled.seconds else "-",
-            _format_speed(sampled.tokens_per_s),
+            "/".join(map(_format_figure, (sampled.seconds.p50, sampled.seconds.p95 or 0))) if sampled.seconds else "-",
+            _format_figure(sampled.tokens_per_s) if sampled.tokens_per_s else "-",
             "-" if system.usd_per_1000 is None else dollars(system.usd_per_1000),
         )
         if system.priced_by:
@@ -62,9 +63,9 @@ def systems_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _format_speed(tokens_per_s: float | None) -> str:
-    """Tokens per second, with a decimal below 10, so that a busy machine's 0.4 is not shown as 0."""
-    return "-" if not tokens_per_s else f"{tokens_per_s:.1f}" if tokens_per_s < 10 else f"{tokens_per_s:.0f}"
+def _format_figure(value: float) -> str:
+    """Seconds or tokens per second, with a decimal below 100: a busy machine's 0.4 is not 0."""
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def checks_table(evaluation: Evaluation) -> Table:

@@ -118,7 +118,7 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     if step is None:
         return verdict(snapshot) or "every stage is done"
     if step.stage == "review":
-        return f"waiting for review: {on_page(step.why)}"
+        return why if "review" in (why := on_page(step.why)) else f"waiting for review: {why}"
     return _next(step)
 
 

@@ -39,6 +39,50 @@ def reason_code(input: str, record: dict[str, Any], language: str = "en") -> str
     return values(pair(input, json.dumps(record)), INVOICE, language).reason.code
 
 
+_PRICES = [
+    ("Ewa sprzedaje lokal za cenę 87 400,00 zł.", "pl"),
+    ("The flat is sold for 87,400.00 PLN.", "en"),
+    ("Der Preis beträgt 87.400,00 EUR.", "de"),
+    ("Le prix est de 87\u202f400,00 EUR.", "fr"),
+    ("Priset är 87 400 kr.", "sv"),
+]
+
+
+@pytest.mark.parametrize(("input", "language"), _PRICES)
+def test_an_amount_ten_or_a_hundred_times_too_large_is_found(input: str, language: str) -> None:
+    """The digits of 874000 are in `87 400,00`, as if that were a telephone number that is grouped differently, and a
+    text such as pydantic writes for a Decimal was not read as a number at all."""
+    for right in (87400, 87400.0, "87400.00", "87400.0"):
+        assert reason_code(input, {"total": right}, language) == "ok", right
+    for wrong in (874000, 8740000, 8740.0, "874000.0", "874000.00", "8740.00", "8740000.00"):
+        assert reason_code(input, {"total": wrong}, language) == "value", wrong
+
+
+def test_an_amount_in_cents_is_that_of_the_input() -> None:
+    """Payment services want hundredths, in a field that says so."""
+    for input, cents in (("Total $12,345.60 due", 1_234_560), ("Total $19.99 due", 1_999)):
+        assert values(pair(input, json.dumps({"amount_cents": cents})), None, "en").reason.code == "ok"
+        assert values(pair(input, json.dumps({"amount": cents})), None, "en").reason.code == "value"
+        assert values(pair(input, json.dumps({"amount_cents": cents * 10})), None, "en").reason.code == "value"
+
+
+@pytest.mark.parametrize(
+    ("input", "value", "language"),
+    [
+        ("Ring 01.23.45.67.89 an", "0123456789", "fr"),
+        ("Telefon 0171 / 2345 678", "0171 2345678", "de"),
+        ("CNPJ 12.345.678/0001-95", "12345678000195", "pt"),
+        ("Beginn um 14:30 Uhr", "14.30", "de"),
+        ("It starts at half past two", "14.30", "en"),
+        ("Item 4.20 of the list", "4.20", "en"),
+        ("labour 320.00, materials 80.00", "400.00", "en"),
+    ],
+)
+def test_a_text_of_digits_may_be_grouped_differently(input: str, value: str, language: str) -> None:
+    """A telephone number or an identifier is the same without its points; a time and a sum may be texts."""
+    assert reason_code(input, {"vendor": value}, language) == "ok"
+
+
 @pytest.mark.parametrize(
     ("input", "record", "language"),
     [

@@ -38,6 +38,28 @@ def test_bare_refusal_in_a_reply_may_be_a_persons() -> None:
     assert outcome_of({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
 
 
+@pytest.mark.parametrize(
+    ("language", "input", "output"),
+    [
+        ("en", "My blender from order 23199 has not arrived.", "As an AI language model I cannot help with that."),
+        ("en", "My blender has not arrived.", "I'm sorry, but I can't assist with that request."),
+        ("en", "The app does not open, and I don't know why.", "Sorry, I cannot assist with this request."),
+        ("de", "Mein Paket ist nicht angekommen.", "Es tut mir leid, aber dabei kann ich dir nicht helfen."),
+        ("es", "Mi pedido no ha llegado.", "Lo siento, no puedo ayudarte con eso."),
+        ("fr", "Ma commande n'est pas arrivée.", "Je suis désolé, je ne peux pas vous aider."),
+        ("pt", "A encomenda não chegou.", "Desculpe, não posso ajudar com isso."),
+        ("ar", "لم يصل طلبي.", "عذراً، لا أستطيع مساعدتك في ذلك."),
+    ],
+)
+def test_a_complaint_asks_for_no_refusal(language: str, input: str, output: str) -> None:
+    """What customers write denies something in nearly every message, which had excused any refusal as the same denial
+    in other words. That is so in a rewrite, whose note says what cannot be done."""
+    reply = {"kind": "reply", "language": language, "input": input, "output": output}
+    assert "preamble" in outcome_of(reply).rejecting
+    note = {"input": "no refunds after 30 days", "output": "I'm sorry, we cannot refund this after 30 days."}
+    assert outcome_of({"kind": "rewrite", "language": "en", **note}).rejecting == frozenset()
+
+
 def test_style_that_mentions_the_impossible_does_not_allow_a_refusal() -> None:
     """`Nothing is impossible for us` is not a request to decline; a bare refusal under it is still rejected."""
     texts = {"input": "Lend me the key?", "output": "Sorry, I can't.", "system": ""}

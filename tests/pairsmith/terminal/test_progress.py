@@ -99,6 +99,17 @@ def test_time_left_of_sequential_requests() -> None:
     assert pace.left_s == pytest.approx(180)
 
 
+def test_no_time_is_left_that_has_already_passed() -> None:
+    """The last of 105 answers took minutes, and the line said all the while that 10 s were left."""
+    pace = Pace("evaluate", {"done": 0, "total": 105}, at_s=0.0)
+    pace.update({"done": 104, "in_flight": 1, "tokens": 0}, at_s=1040.0)
+    assert pace.left_s == pytest.approx(10)
+    pace.update({"tokens": 90}, at_s=1049.0)
+    assert pace.left_s == pytest.approx(10, abs=0.1)
+    pace.update({"tokens": 300}, at_s=1060.0)
+    assert pace.left_s is None
+
+
 def test_an_upper_bound_of_the_time_left_is_shown_as_such() -> None:
     """If a stage knows an upper bound before anything has finished, that is shown instead of a guess."""
     pace = Pace("evaluate", {"done": 0, "total": 216, "tokens": 0}, at_s=0.0)

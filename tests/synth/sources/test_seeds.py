@@ -486,6 +486,16 @@ def test_unknown_extension_asks_for_the_format(tmp_path, write):
     assert texts(read(tmp_path, "seeds.data", format="jsonl")) == ["a fox"]
 
 
+def test_the_command_that_converts_yaml_writes_rows_that_are_read(tmp_path: Path) -> None:
+    """YAML was refused with the advice to give it the extension of its format, under which it cannot be read either."""
+    (tmp_path / "quests.yaml").write_text("- text: Bring 3 Emberroot to Orla.\n  day: 2026-12-02\n- text: Żółw\n")
+    with pytest.raises(InputError, match="is YAML") as error:
+        read(tmp_path, "quests.yaml")
+    command = str(error.value.fix).split("`")[1].replace("python -c", f"{sys.executable} -c")
+    subprocess.run(command.replace("FILE", "quests.yaml"), shell=True, check=True, cwd=tmp_path)
+    assert texts(read(tmp_path, "rows.json")) == ["Bring 3 Emberroot to Orla.", "Żółw"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
