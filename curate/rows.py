@@ -16,7 +16,7 @@ from schemas.streamed import batched
 ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
 STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}  # of `Row.keep`
-_BATCH_CHARACTERS = 32_000  # about 8,000 tokens, which a local model reads within a minute
+_ROW_CHARACTERS = 1_000  # so that 32 rows have 8,000 tokens, which a local model reads within a minute
 _SHOWN = 60  # characters of a text in the representation of a row
 REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
 CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@4", "pool/duplicate@4", "pool/split@1"
@@ -125,7 +125,7 @@ def batched_by_input(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
     for _, candidates in groupby(rows, key=lambda row: pair_of(row).input):
         for part in batched(candidates, size):
             added = len(pair_of(part[0]).input) + sum(len(pair_of(row).output) for row in part)
-            if batch and (len(batch) + len(part) > size or length + added > _BATCH_CHARACTERS):
+            if batch and (len(batch) + len(part) > size or length + added > size * _ROW_CHARACTERS):
                 yield batch
                 batch, length = [], 0
             batch, length = [*batch, *part], length + added

@@ -14,7 +14,7 @@ from schemas.project import Project
 from schemas.store import Store
 from synth.ledger import Ledger
 
-_AT_ONCE = 256  # rows per call of a scorer; how many requests run at a time is limited by its teacher's settings
+_AT_ONCE = 1_024  # rows per call of a scorer; how many requests run at a time is limited by its teacher's settings
 
 
 @dataclass(frozen=True)

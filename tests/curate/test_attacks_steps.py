@@ -120,7 +120,7 @@ def test_a_scorer_gets_few_long_texts_at_once_and_the_candidates_of_an_input_tog
         return [Score(1.0, Reason("scored"))] * len(pairs)
 
     rows = [tiny.pair(f"{letter} {'transcript ' * 1_400}", f"notes {n}") for letter in "abcde" for n in range(3)]
-    asyncio.run(curate(Pool.of(rows), [scored(batch, "score/mine@1", "mine")]))
+    asyncio.run(curate(Pool.of(rows), [scored(batch, "score/mine@1", "mine", at_once=32)]))
     assert given == [list("aaabbb"), list("cccddd"), list("eee")]
     given.clear()
     asyncio.run(curate(Pool.of(rows), [scored(batch, "score/mine@2", "mine", at_once=2)]))
