@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -67,12 +68,9 @@ def _groups(root: Path) -> Iterator[Path]:
     places = {"": root / "sys/fs/cgroup", "memory": root / "sys/fs/cgroup/memory"}
     own = dict.fromkeys(places, Path())
     with suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            _, _, rest = line.partition(":")
-            controllers, _, path = rest.partition(":")
-            for each in controllers.split(","):
-                if each in own and ".." not in path:
-                    own[each] = Path(path.strip("/"))
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8")
+        for controllers, path in re.findall(r"^\d+:([^:]*):/(.*)", lines, re.MULTILINE):
+            own |= {each: Path(path) for each in controllers.split(",") if each in own and ".." not in path}
     for controller, place in places.items():
         for folder in (own[controller], *own[controller].parents):
             yield place / folder

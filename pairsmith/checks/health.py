@@ -149,7 +149,9 @@ def _machine(folder: Path) -> Iterator[Check]:
     free_memory = "" if available is None else f", {available / GIB:.1f} GiB of it free"
     small = total < 5
     advice = (
-        "Training the embedded model needs about 3 GiB; close other programs, or lower train.batch." if small else ""
+        "Training the embedded model needs 3 GiB, with long rows more; close other programs, or lower train.batch."
+        if small
+        else ""
     )
     yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{free_memory}", advice)
     yield _gpu()

@@ -192,8 +192,12 @@ class Decoder:
             lane.cache.release()
 
     def _padded(self, rows: int, length: int) -> int:
-        """At least `_MIN_ROWS` rows, unless these would need more memory than there is."""
-        return _MIN_ROWS if rows < _MIN_ROWS and cells_for(_MIN_ROWS, length) <= self._max_cells else rows
+        """At least `_MIN_ROWS` rows, unless these would need more than a lane's share of the memory."""
+        return _MIN_ROWS if rows < _MIN_ROWS and cells_for(_MIN_ROWS, length) <= self._share() else rows
+
+    def _share(self) -> int:
+        """The cells that each lane with work may fill with new rows."""
+        return self._max_cells // max(1, sum(lane.has_work() for lane in self._lanes.values()))
 
     def _retry_halved(self, lane: _Lane) -> bool:
         """Restart the rows of a step that ran out of memory, half as many at a time.
@@ -249,8 +253,7 @@ class Decoder:
     def _take_waiting(self, lane: _Lane) -> list[DecodedRow]:
         taken: list[DecodedRow] = []
         others = [other for other in self._lanes.values() if other is not lane]
-        share = self._max_cells // (1 + sum(other.has_work() for other in others))
-        room = min(share, self._max_cells - sum(map(self._most_cells, others)))
+        room = min(self._share(), self._max_cells - sum(map(self._most_cells, others)))
         while lane.waiting and len(lane.active) + len(taken) < self._max_batch:
             row = lane.waiting[0]
             if not row.job.future.done():

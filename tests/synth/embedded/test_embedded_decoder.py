@@ -302,7 +302,9 @@ def test_cache_of_short_rows_does_not_grow_to_the_length_of_a_long_one(
     loop = Decoder(model, {"tiny": None}, schemas.start, max_batch=8, kv_mib=1)
     most = 2**20 // model.bytes_per_token()
     long = PROMPT * 9
-    jobs = [*(generation(PROMPT[i:40], max_tokens=5 + 3 * i) for i in range(8)), generation(long, max_tokens=30)][::order]
+    jobs = [*(generation(PROMPT[i:40], max_tokens=5 + 3 * i) for i in range(8)), generation(long, max_tokens=30)][
+        ::order
+    ]
     reserved: list[int] = []
 
     def record_pass(_: Any, args: Any, kwargs: dict[str, Any]) -> None:
@@ -325,11 +327,11 @@ def test_cache_of_short_rows_does_not_grow_to_the_length_of_a_long_one(
 
 
 def test_a_lane_with_many_requests_leaves_memory_to_others(model: ChatModel, schemas: SchemaCompiler) -> None:
-    """The base has 40 requests that fill the memory; one for another name is answered before most of them."""
+    """The base has twelve requests, of which four fill the memory. One for another name does not wait for all."""
     loop = Decoder(model, {"tiny": None, "other": None}, schemas.start, max_batch=8, kv_mib=1)
     started = threading.Event()
     hook = model._model.register_forward_pre_hook(lambda *_: started.wait(60) and None)
-    jobs = [generation(PROMPT, TokenSampling(), 300, seed=i) for i in range(40)]
+    jobs = [generation(PROMPT * 6, TokenSampling(), 40 + i * 17 % 50, seed=i) for i in range(12)]
     other = GenerationJob(model="other", prompt=PROMPT, sampling=GREEDY, max_tokens=4)
     try:
         for job in jobs:
@@ -337,7 +339,7 @@ def test_a_lane_with_many_requests_leaves_memory_to_others(model: ChatModel, sch
         loop.submit(other)
         started.set()
         assert other.future.result(timeout=60)
-        assert sum(job.future.done() for job in jobs) < 20
+        assert sum(job.future.done() for job in jobs) < 6
     finally:
         hook.remove()
         for job in jobs:
@@ -436,8 +438,8 @@ def test_the_device_is_the_gpu_that_torch_finds(
 
 
 def test_on_a_cpu_the_key_value_cache_gets_an_eighth_of_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least 400 MiB and at most 2 GiB. (32 rows of 900 tokens take 1,300 MiB; with 400 only nine were decoded
-    together.)"""
-    for free_gib, expected in ((1, 400), (8, 1024), (64, 2048)):
-        monkeypatch.setattr("synth.embedded.model.free_bytes", lambda free=free_gib: free * 2**30)
+    """At least 400 MiB and at most 2 GiB, but never more than half. (32 rows of 900 tokens take 1,300 MiB; with 400
+    only nine were decoded together.)"""
+    for free_gib, expected in ((0, 64), (0.5, 256), (1, 400), (8, 1024), (64, 2048)):
+        monkeypatch.setattr("synth.embedded.model.free_bytes", lambda free=free_gib: int(free * 2**30))
         assert free_kv_mib("cpu") == expected
