@@ -21,6 +21,7 @@ from curate.scorers import Score, Scorer, score_of_logit
 from curate.scorers.rules import asked_of
 from schemas.allocator import keep_large_blocks
 from schemas.errors import MissingDependency, SpecError, first_line
+from schemas.memory import is_out_of_memory
 from schemas.records import Pair, Reason
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class RewardModel:
                 self._fits, out_of_memory = 0, False
             except Exception as error:  # the code of a model may raise anything
                 problem = f"the model raised {type(error).__name__}: {str(error)[:200]}"
-                if out_of_memory := _is_out_of_memory(error):
+                if out_of_memory := is_out_of_memory(error):
                     self._fits = min(self._fits, size // 2)
             # Free memory only here, after the exception and the tensors that it references are gone.
             if out_of_memory:
@@ -187,11 +188,6 @@ def encoded(tokenizer: Any, chat: Sequence[dict[str, str]], output: str) -> Toke
     bos = tokenizer.bos_token_id
     # The template and the tokenizer may both have added a BOS.
     return Tokens(ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: CUDA, Apple's GPU and the CPU report it in different ways."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _free_memory() -> None:

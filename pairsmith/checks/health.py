@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from schemas.cores import cores
 from schemas.errors import PairsmithError
+from schemas.memory import available_bytes, total_bytes
 from schemas.money import describe_cost
 from schemas.progress import Progress, Say, discard_message, reporting, unseen
 from schemas.project import Project
@@ -144,15 +145,15 @@ def _machine(folder: Path) -> Iterator[Check]:
     yield Check(
         "disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo needs about 1 GiB."
     )
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = os.sysconf("SC_PHYS_PAGES") * page / GIB
-    unused = "SC_AVPHYS_PAGES"  # not available on macOS
-    unused_memory = f", {os.sysconf(unused) * page / GIB:.1f} GiB of it unused" if unused in os.sysconf_names else ""
+    total, available = total_bytes() / GIB, available_bytes()
+    free_memory = "" if available is None else f", {available / GIB:.1f} GiB of it free"
     small = total < 5
     advice = (
-        "Training the embedded model needs about 3 GiB; close other programs, or lower train.batch." if small else ""
+        "Training the embedded model needs 3 GiB, with long rows more; close other programs, or lower train.batch."
+        if small
+        else ""
     )
-    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{unused_memory}", advice)
+    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{free_memory}", advice)
     yield _gpu()
 
 

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from schemas.memory import is_out_of_memory
 from synth.embedded.constrain import Constraint
 from synth.embedded.jobs import Choice, DecodedRow, GenerationJob, Likelihood, ScoringJob, TokenLogprob
 from synth.embedded.model import ChatModel
-from synth.embedded.rows import PrefixStore, RowCache, RowTokens
+from synth.embedded.rows import PrefixStore, RowCache, RowTokens, cells_for
 from synth.embedded.sampling import RowSampler, next_tokens
 
 # Prompts with fewer new tokens than this run together, padded. Longer ones run one at a time and are kept in the prefix
@@ -63,18 +64,23 @@ class _Lane:
         shared = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
         return shared // _SHARED_PREFIX_STEP * _SHARED_PREFIX_STEP
 
-    def max_cells(self, more: Sequence[DecodedRow] = ()) -> int:
-        """Cells that the row cache needs once every active row, and every row in `more`, has reached its token
-        limit."""
+    def cells_needed(self, more: Sequence[DecodedRow] = ()) -> tuple[int, int]:
+        """Rows and tokens a row that the cache needs once every active row, and every row in `more`, has reached its
+        token limit."""
         limits = [len(row.job.prompt) + row.job.max_tokens for row in chain(self.active, more)]
-        return len(limits) * max(limits, default=0)
+        return len(limits), max(limits, default=0)
+
+    def reserve(self, rows: int, length: int) -> None:
+        """Make room for `rows` rows of `length` tokens, including the active ones, which may be longer."""
+        self.cache.reserve(rows, max([length, *(row.length for row in self.active)]))
 
 
 class Decoder:
     """Runs generation and scoring jobs in its own thread, with at most `max_batch` rows of a lane in a step.
 
     `models` maps each served name to an adapter of `model`, or to None for the base alone. `kv_mib` bounds the keys and
-    values over all lanes: a row waits until its worst case fits (one that never fits is run alone).
+    values over all lanes, of which those with work get equal shares: a row waits until its worst case fits (one that
+    never fits is run alone).
     """
 
     def __init__(
@@ -129,9 +135,7 @@ class Decoder:
                     except Exception as error:
                         failure = error.with_traceback(None)  # the traceback would keep the step's tensors in memory
                     # A failed step must not stop the server: only its own requests get the error.
-                    if failure is not None and not (
-                        isinstance(failure, torch.OutOfMemoryError) and self._retry_halved(lane)
-                    ):
+                    if failure is not None and not (is_out_of_memory(failure) and self._retry_halved(lane)):
                         self._fail(lane, failure)
         for lane in self._lanes.values():
             for row in chain(lane.active, lane.waiting):
@@ -169,13 +173,14 @@ class Decoder:
         if lane.scoring:
             job = lane.scoring.popleft()
             lane.starting = [job]
-            self._score(lane, job)
+            self._score(job)
         self._admit(lane)
         lane.starting = []
         if lane.active:
-            spare = max(0, _MIN_ROWS - len(lane.active))
-            lengths = [row.length for row in lane.active] + [0] * spare
-            lane.cache.reserve(len(lengths), max(lengths) + 1)
+            lengths = [row.length for row in lane.active]
+            spare = self._padded(*lane.cells_needed()) - len(lane.active)
+            lane.reserve(len(lengths) + spare, max(lengths) + 1)
+            lengths += [0] * spare
             ids = torch.tensor([[row.ids[-1]] for row in lane.active] + [[0]] * spare)
             logits = self._model.forward(
                 lane.cache, 0, ids, torch.tensor(lengths)[:, None], shared=0 if spare else lane.shared_prefix()
@@ -183,8 +188,16 @@ class Decoder:
             for row in lane.active:
                 row.length += 1
             self._draw_tokens(lane, 0, logits[: len(lane.active), -1])
-        if not lane.active and not lane.waiting:
+        if not lane.active:
             lane.cache.release()
+
+    def _padded(self, rows: int, length: int) -> int:
+        """At least `_MIN_ROWS` rows, unless these would need more than a lane's share of the memory."""
+        return _MIN_ROWS if rows < _MIN_ROWS and cells_for(_MIN_ROWS, length) <= self._share() else rows
+
+    def _share(self) -> int:
+        """The cells that each lane with work may fill with new rows."""
+        return self._max_cells // max(1, sum(lane.has_work() for lane in self._lanes.values()))
 
     def _retry_halved(self, lane: _Lane) -> bool:
         """Restart the rows of a step that ran out of memory, half as many at a time.
@@ -225,7 +238,8 @@ class Decoder:
             return
         lane.starting = list(choices)
         first = len(lane.active)
-        lane.cache.reserve(first + sum(map(len, choices.values())), max(len(job.prompt) for job in choices))
+        rows = self._padded(*lane.cells_needed([*chain(*choices.values())]))
+        lane.reserve(rows, max(len(job.prompt) for job in choices))
         order, logits = self._run_prompts(lane, first, list(choices))
         lane.active += [choices[job][0] for job in order]
         source = list(range(len(order)))
@@ -238,16 +252,24 @@ class Decoder:
 
     def _take_waiting(self, lane: _Lane) -> list[DecodedRow]:
         taken: list[DecodedRow] = []
-        others = sum(other.max_cells() for other in self._lanes.values() if other is not lane)
+        others = [other for other in self._lanes.values() if other is not lane]
+        room = min(self._share(), self._max_cells - sum(map(self._most_cells, others)))
         while lane.waiting and len(lane.active) + len(taken) < self._max_batch:
             row = lane.waiting[0]
             if not row.job.future.done():
-                busy = bool(lane.active or taken or others)
-                if busy and others + lane.max_cells([*taken, row]) > self._max_cells:
+                busy = bool(lane.active or taken or any(other.active for other in others))
+                if busy and self._most_cells(lane, [*taken, row]) > room:
                     break
                 taken.append(row)
             lane.waiting.popleft()
         return taken
+
+    def _most_cells(self, lane: _Lane, more: Sequence[DecodedRow] = ()) -> int:
+        """The cells of a lane once its rows and those in `more` have reached their limits; at least what it holds now,
+        unless there are more rows, for which it is reserved anew."""
+        rows, length = lane.cells_needed(more)
+        worst = cells_for(self._padded(rows, length), length)
+        return worst if more else max(worst, lane.cache.cells_reserved)
 
     def _run_prompts(self, lane: _Lane, first: int, jobs: Sequence[JobT]) -> tuple[list[JobT], torch.Tensor]:
         """Compute each job's prompt in its own row, starting at row `first`.
@@ -337,23 +359,25 @@ class Decoder:
         if len(job.choices) == job.n:
             _set_result(job, [job.choices[index] for index in range(job.n)])
 
-    def _score(self, lane: _Lane, job: ScoringJob) -> None:
+    def _score(self, job: ScoringJob) -> None:
         """Score the completions of a job, in batches of similar length, computing their prompt once."""
-        first, start = len(lane.active), len(job.prompt)
-        lane.cache.reserve(first + 1, start)
-        _, after_prompt = self._run_prompts(lane, first, [job])
-        prompt = lane.cache.read(first, start)
+        start, scratch = len(job.prompt), _Lane(self._model.new_rows())
+        scratch.reserve(1, start)
+        _, after_prompt = self._run_prompts(scratch, 0, [job])
+        prompt = scratch.cache.read(0, start)
         first_logprobs = after_prompt[0].log_softmax(-1)
         scores: dict[int, Likelihood] = {i: Likelihood(0.0, 0) for i, ids in enumerate(job.completions) if not ids}
         todo = sorted((i for i, ids in enumerate(job.completions) if ids), key=lambda i: len(job.completions[i]))
+        room = self._max_cells - sum(other.cache.cells_reserved for other in self._lanes.values())
         ready = 1
         while todo and not job.future.done():
             width = len(job.completions[todo[-1]])
             count = min(len(todo), self._max_batch, max(1, _SCORE_CHUNK_TOKENS // width))
+            count = next((rows for rows in range(count, 1, -1) if cells_for(rows, start + width) <= room), 1)
             batch, todo = todo[-count:], todo[:-count]
-            lane.cache.reserve(first + count, start + width)
+            scratch.reserve(max(ready, count), start + width)
             for row in range(ready, count):
-                lane.cache.write(first + row, prompt, start)
+                scratch.cache.write(row, prompt, start)
             ready = max(ready, count)
             ids = torch.zeros(count, width, dtype=torch.long)
             for place, index in enumerate(batch):
@@ -363,7 +387,7 @@ class Decoder:
                 inputs, targets = ids[:, at : at + _SCORE_CHUNK_TOKENS][:, : width - 1 - at], ids[:, at + 1 :]
                 targets = targets[:, : inputs.shape[1]]
                 positions = (start + at + torch.arange(inputs.shape[1])).expand(count, -1)
-                logits = self._model.forward(lane.cache, first, inputs, positions, every_logit=True)
+                logits = self._model.forward(scratch.cache, 0, inputs, positions, every_logit=True)
                 logprobs = logits.gather(2, targets.to(logits.device)[:, :, None])[:, :, 0] - logits.logsumexp(-1)
                 lengths = torch.tensor([len(job.completions[index]) for index in batch])[:, None]
                 counted = at + 1 + torch.arange(inputs.shape[1]) < lengths

@@ -66,10 +66,10 @@ async def embedded(
 
     `adapters` maps further model names to PEFT folders: a request for such a name is decoded with that adapter, a
     request for the base's name with none. At most `max_batch` answers for one name are decoded together, and their keys
-    and values take at most 70 % of a GPU's free memory, on a CPU an eighth of it, from 400 MiB to 2 GiB; if memory
-    still runs out, the batch is halved. The first GPU that torch finds is used (CUDA, MPS); an empty
-    CUDA_VISIBLE_DEVICES disables CUDA. `dtype` is auto, bfloat16 or float32; auto is bfloat16 if the device supports
-    it, else float16 on a GPU and float32 on a CPU.
+    and values take at most 70 % of a GPU's free memory, on a CPU an eighth of it, from 400 MiB to 2 GiB but at most
+    half of it; one answer that needs more is decoded alone, and if memory still runs out, the batch is halved. The
+    first GPU that torch finds is used (CUDA, MPS); an empty CUDA_VISIBLE_DEVICES disables CUDA. `dtype` is auto,
+    bfloat16 or float32; auto is bfloat16 if the device supports it, else float16 on a GPU and float32 on a CPU.
     `template_arguments` are constants of the chat template (`synth.chat_template`). `runs_code` allows the model's own
     code to run; `defaults` are the sampling parameters of requests that do not set them.
 

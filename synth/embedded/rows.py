@@ -54,6 +54,17 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no type
         return -1
 
 
+def cells_for(rows: int, length: int) -> int:
+    """The number of tokens that `RowCache.reserve` makes room for."""
+    return math.prod(_rounded(rows, length))
+
+
+def _rounded(rows: int, length: int) -> tuple[int, int]:
+    """In steps, so that memory is not reserved anew for every row and token. One row with a long prompt is not rounded
+    up to four of them."""
+    return (-(-rows // _ROW_STEP) * _ROW_STEP if rows > _ROW_STEP else rows), -(-length // _LENGTH_STEP) * _LENGTH_STEP
+
+
 class RowCache:
     """Up to `rows` sequences of up to `length` tokens; each layer's store is [2, rows, length, heads, width].
 
@@ -79,19 +90,27 @@ class RowCache:
         self.cells = torch.empty(0, dtype=torch.long)
 
     def reserve(self, rows: int, length: int) -> None:
-        """Grow to at least this size, keeping what is stored. New cells are zero: attention multiplies even masked
-        cells."""
-        rows = max(self.rows, -(-rows // _ROW_STEP) * _ROW_STEP)
-        length = max(self.length, -(-length // _LENGTH_STEP) * _LENGTH_STEP)
-        if (rows, length) == (self.rows, self.length):
+        """Make room for `rows` sequences of `length` tokens, keeping what is stored of them. Nothing else is kept: many
+        short rows and one long row, one after the other, must not take the memory of many long rows.
+
+        New cells are zero: attention multiplies even masked cells.
+        """
+        rows, length = _rounded(rows, length)
+        if rows <= self.rows and length <= self.length and self.cells_reserved <= 2 * rows * length:
             return
+        kept_rows, kept_length = min(rows, self.rows), min(length, self.length)
         for layer in self._layers:
             old = layer.store
             shape = (2, rows, length, self._heads, self._width)
             layer.store = torch.zeros(shape, dtype=self._dtype, device=self._device)
-            if self.rows:
-                layer.store[:, : self.rows, : self.length] = old
+            if kept_rows:
+                layer.store[:, :kept_rows, :kept_length] = old[:, :kept_rows, :kept_length]
         self.rows, self.length = rows, length
+
+    @property
+    def cells_reserved(self) -> int:
+        """The number of tokens that there is memory for."""
+        return self.rows * self.length
 
     def release(self) -> None:
         """Free the memory; only while no row is in use."""
@@ -139,6 +158,8 @@ class RowTokens:
 
     It stores only the tokens, [rows, length], and every step recomputes the whole row: slow, but correct for any model.
     """
+
+    cells_reserved = 0  # compared with keys and values, tokens take no memory
 
     def __init__(self) -> None:
         self.tokens = torch.zeros(0, 0, dtype=torch.long)

@@ -23,7 +23,7 @@ from train.base_models.base_model import (
     refuse_other_purpose,
     refuse_other_vocabulary,
 )
-from train.base_models.models import Machine, billions_in, fitting_method, machine, training_gib
+from train.base_models.models import Machine, billions_in, fitting_method, in_precision, machine, training_gib
 from train.base_models.remote_code import has_code, runnable, trust_entry
 
 _CACHED_LAYERS = {"full_attention", "sliding_attention"}
@@ -308,10 +308,11 @@ def _check_context(settings: TrainSettings, config: dict[str, Any]) -> Iterator[
 
 
 def _check_memory(settings: TrainSettings, billions: float, here: Machine) -> Fact:
+    here = in_precision(here, settings)
     method = settings.method if "method" in settings.model_fields_set else fitting_method(billions, here) or "qlora"
-    weight_bytes = {"float32": 4, "auto": here.weight_bytes}.get(settings.precision, 2)
-    needs = training_gib(billions, method, weight_bytes)
-    what = f"{method} needs about {needs:.1f} GiB; {here.name} has {here.gib:.1f}"
+    needs = training_gib(billions, method, here.weight_bytes)
+    kept = "" if here.is_gpu else " for short rows"  # a CPU keeps the activations of a batch
+    what = f"{method} needs about {needs:.1f} GiB{kept}; {here.name} has {here.gib:.1f}"
     if needs <= here.gib:
         return Fact("training", "ok", what)
     # This is only an estimate, so it warns as long as the bare weights fit.

@@ -24,8 +24,16 @@ from tests.train.families import FAMILIES, make
 from train.base_models import check as base_check
 from train.base_models import models
 from train.base_models.base_model import context_of
-from train.base_models.check import check_base, refuse_unfit
-from train.base_models.models import KNOWN, Machine, default_base, fitting_method, settled, training_gib
+from train.base_models.check import _check_memory, check_base, refuse_unfit
+from train.base_models.models import (
+    KNOWN,
+    Machine,
+    default_base,
+    fitting_method,
+    in_precision,
+    settled,
+    training_gib,
+)
 
 SMALL, CARD_4090, CARD_T4 = Machine("laptop", 8, False), Machine("RTX 4090", 24, True), Machine("T4", 15, True)
 
@@ -337,6 +345,19 @@ def test_generation_is_refused_for_an_untrainable_base(base: Path, monkeypatch: 
             generate(project, store)
         assert not store.receipts()
         assert not call_index(store).keys()
+
+
+def test_float32_that_the_spec_asks_for_takes_twice_the_memory_of_weights() -> None:
+    """Also when the method is chosen: a base that fits with plain LoRA in bfloat16 need not fit in float32, and doctor
+    warned that LoRA did not fit although QLoRA would be used. A CPU keeps the activations of a batch, which it says."""
+    in_float32 = TrainSettings(precision="float32")
+    assert in_precision(SMALL, in_float32).weight_bytes == 4
+    assert in_precision(SMALL._replace(weight_bytes=4), TrainSettings(precision="bfloat16")).weight_bytes == 2
+    assert in_precision(SMALL._replace(weight_bytes=4), TrainSettings()).weight_bytes == 4
+    assert fitting_method(1.5, SMALL) == "lora"
+    fact = _check_memory(in_float32, 1.5, SMALL)
+    assert (fact.state, fact.what.split(";")[0]) == ("ok", "qlora needs about 3.6 GiB for short rows")
+    assert "short rows" not in _check_memory(in_float32, 1.5, CARD_T4).what
 
 
 def test_the_default_base_fits_the_machine() -> None:
