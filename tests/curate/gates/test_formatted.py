@@ -62,4 +62,4 @@ def test_good_answer_passes_inside_formatting(kind: str, given: str, text: str) 
 )
 def test_text_with_other_markup_stays_as_it_is(text: str) -> None:
     """Only a text that is wholly in tags that format it loses them."""
-    assert without_formatting(text, "") == text
+    assert without_formatting(text) == text
