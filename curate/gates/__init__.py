@@ -32,11 +32,11 @@ from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.doubted_labels import label
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
-from curate.gates.formatted import on_text_alone
+from curate.gates.formatted import is_in_markup
 from curate.gates.identification import check_language, is_known
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, run_gate
+from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, on_text_alone, run_gate
 from curate.gates.language import language
 from curate.gates.limits import limits
 from curate.gates.mixed_language import mixed_language
@@ -48,7 +48,7 @@ from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.preamble import preamble
 from curate.gates.scripts import in_one_script, in_simplified, table_code
-from curate.gates.shared_facts import beside_shared, imported_outputs, shared_facts, without_shared_end
+from curate.gates.shared_facts import beside_shared, imported_outputs, imported_sample, shared_facts, without_shared_end
 from curate.gates.style_facts import beside_conversation, beside_style
 from curate.gates.sums import sums
 from curate.gates.translations import translated
@@ -90,7 +90,8 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "toxic": (toxic, _TWO),
     "pii": (pii, ()),
 }
-_OF_MARKUP = ("encoding", "broken_json", "fenced")
+# Gates on the markup itself; the first two object to none where it is the form of the answers.
+_OF_MARKUP = ("encoding", "fenced", "broken_json")
 # Gates that apply only to some kinds of task.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Gates that look for what the input does not say, and do not object to what the style says.
@@ -173,12 +174,17 @@ def _listed_gates(
     }
     parts = tuple(in_simplified(part, code) for part in shared_facts(seeds, task.kind, task.output_language))
     outputs = imported_outputs(seeds, task.kind).items()
+    marked = is_in_markup(
+        [*(one.output for one in exemplars), *(seed.reference or "" for seed in imported_sample(seeds))]
+    )
     usual = usual_values((in_simplified(input, input_code), in_simplified(output, code)) for output, input in outputs)
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
         if not mode:
             continue
         known = {key: task_values[key] for key in needs}
+        if marked and name in _OF_MARKUP[:2]:
+            known["marked"] = True
         bound: Gate = partial(gate, **known)
         if name in _BESIDE_STYLE:
             known["style"] = style
@@ -210,7 +216,8 @@ def _language_gates(task: TaskSettings, gates: GateSettings) -> Iterator[_Asked]
             judged: Any = code if code == input_code else [code, input_code]
             if name == "language" and task.kind == "free":  # which may be in a language that its input names
                 judged = [judged, task.kind]
-            yield _Asked(name, on_shortened(partial(identify, code=code, input_code=input_code)), judged, mode)
+            gate = on_shortened(partial(identify, code=code, input_code=input_code))
+            yield _Asked(name, on_text_alone(gate, task.style), judged, mode)
 
 
 def _pattern_gates(gates: GateSettings) -> Iterator[_Asked]:
@@ -218,7 +225,7 @@ def _pattern_gates(gates: GateSettings) -> Iterator[_Asked]:
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
-            yield _Asked(f"{kind}:{given.name}", bound, given.pattern)
+            yield _Asked(f"{kind}:{given.name}", bound, [given.pattern, "also the text alone"])
 
 
 def _gates_of_form(
@@ -233,7 +240,7 @@ def _gates_of_form(
             input_gates.append(partial(language, code=input_code))
         settings = [style, input_code, phrases(input_code).digest]
         gate = on_shortened(partial(generated_input, gates=input_gates))
-        yield _Asked("input", in_one_script(gate, input_code, input_code), settings)
+        yield _Asked("input", on_text_alone(in_one_script(gate, input_code, input_code), style), settings)
     if form.labels:
         named = tuple(form.labels)
         settings = [list(named), input_code, phrases(code).digest]
@@ -246,7 +253,8 @@ def _gates_of_form(
         years = YEAR.findall(style)
         gate = on_shortened(partial(values, schema=keys, language=input_code, years=years, style=style))
         settings = [form.schema, input_code, style]
-        yield _Asked("values", in_one_script(gate, input_code, input_code), settings, gates.values)
+        gate = on_text_alone(in_one_script(gate, input_code, input_code), style)
+        yield _Asked("values", gate, settings, gates.values)
     if gates.translated:
         gate = on_shortened(partial(translated, language=input_code, to=code, style=style))
         settings = [input_code, code, style]
@@ -270,7 +278,7 @@ def gates_of(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:
     steps = gates_for(spec.task, gates, project.folder, spec.exemplars, seeds)
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
-        gate = on_shortened(partial(pii, kinds=kinds))
+        gate = on_text_alone(on_shortened(partial(pii, kinds=kinds)), spec.task.style)
         steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
     return steps
 

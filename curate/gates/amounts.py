@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import cache, lru_cache
 from itertools import chain
@@ -35,10 +36,12 @@ def amounts(folded: str, language: str) -> tuple[Amount, ...]:
     (`2 tỷ 350 triệu`)."""
     single, sums = list[Amount](), list[Amount]()
     start = end = 0
-    for match in _part(language).finditer(folded):
-        behind = bool(match["number"])
-        number, scale = match["number"] or match["after"], match["scale"] if behind else match["before"]
-        if len(number) > _MAX_LENGTH:
+    parts: Iterable[re.Match[str]] = _part(language).finditer(folded)
+    if before := _part_before(language):
+        parts = sorted([*parts, *before.finditer(folded)], key=re.Match[str].start)
+    for match in parts:
+        number, scale = match["number"], match["scale"]
+        if len(number) > _MAX_LENGTH or match.start() < end:
             continue
         numbers, power = _readings(number), scale_powers(language)[scale]
         values = frozenset(_plain(one.scaleb(power)) for one in numbers)
@@ -74,13 +77,16 @@ def _plain(value: Decimal) -> str:
 
 
 @cache
-def _part(language: str) -> re.Pattern[str]:
+def _part_before(language: str) -> re.Pattern[str] | None:
     before = scales_before_digits(language)
-    named = alternation(before) if before else "(?!)"
-    first = rf"(?<!\w)(?P<before>{named}) (?P<after>{_NUMBER})"
+    return re.compile(rf"(?<!\w)(?P<scale>{alternation(before)}) (?P<number>{_NUMBER})") if before else None
+
+
+@cache
+def _part(language: str) -> re.Pattern[str]:
     ends = rf"(?:(?<=[{NO_SPACES}])|(?<=[^\W\d_]{{5}})|(?![^\W\d_]))"  # long words may have endings
-    behind = rf"(?<![\d.,])(?P<number>{_NUMBER})[ \u00a0-]?(?P<scale>{alternation(scale_powers(language))}){ends}"
-    return re.compile(f"{first}|{behind}")
+    number = r"\d(?<![\d.,]\d)\d*(?:[.,]\d+)*"  # begins with a digit, so that other characters are skipped quickly
+    return re.compile(rf"(?P<number>{number})[ \u00a0-]?(?P<scale>{alternation(scale_powers(language))}){ends}")
 
 
 @cache
@@ -109,7 +115,8 @@ def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str,
 
     Digits that occur twice with a scale word in one text are ignored.
     """
-    here, there = _by_digits(before, language), _by_digits(after, to)
+    here = _by_digits(before, language)
+    there = _by_digits(after, to) if here else here
     for digits in here.keys() & there.keys():
         if here[digits].power != there[digits].power:
             return here[digits].text, there[digits].text
@@ -118,6 +125,8 @@ def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str,
 
 def _by_digits(text: str, language: str) -> dict[frozenset[str], Amount]:
     single = [amount for amount in amounts(fold(text), language) if amount.power]
+    if len(single) < 2:
+        return {amount.digits: amount for amount in single}
     times = Counter(amount.digits for amount in single)
     return {amount.digits: amount for amount in single if times[amount.digits] == 1}
 

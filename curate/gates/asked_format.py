@@ -14,9 +14,9 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 from curate.gates.asked_length import ITEM
 from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.formatted import OPTIONAL_END, open_tags
 from curate.gates.phrases import words_of
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.unfinished import OPTIONAL_END, VOID
 from curate.gates.words import count_words
 
 
@@ -97,19 +97,8 @@ def _is_yaml(body: str) -> bool:
 
 def has_matching_tags(body: str) -> bool:
     """Whether a text begins with a tag, and every tag that needs an end has it, in the right order."""
-    if not body.startswith("<"):
-        return False
-    still = list[str]()
-    for end, name, closed in _TAG.findall(_NOT_TAGS.sub(" ", body)):
-        tag = name.casefold()
-        if end:
-            while still and still[-1] != tag and still[-1] in OPTIONAL_END:
-                still.pop()
-            if not still or still.pop() != tag:
-                return False
-        elif not closed and tag not in _VOID:
-            still.append(tag)
-    return all(tag in OPTIONAL_END for tag in still)
+    still = open_tags(_NOT_TAGS.sub(" ", body)) if body.startswith("<") else None
+    return still is not None and all(tag in OPTIONAL_END for tag in still)
 
 
 _KEY = re.compile(r"\s*([\w.-]+):(?:\s|\Z)")
@@ -132,9 +121,7 @@ _FEW = 5  # words of a line that may be a sentence
 _ENTRY = re.compile(r"\s*(?:-(?:\s|$)|[^\s:#][^:]*:(?:\s|$))")
 _OPENS = re.compile(r":(?:\s+[&!]\S+)*(?:\s+#.*)?\s*\Z")  # an anchor, a tag or a comment may stand behind the colon
 _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\s|\Z))")
-_TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
 _NOT_TAGS = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<\?[\s\S]*?(?:\?>|\Z)|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z)|<!\w[^<>]*>")
-_VOID = VOID | {"embed", "!doctype"}
 _IS: dict[str, Callable[[str], bool]] = {
     "csv": _is_table_of_values,
     "tsv": lambda body: _is_table_of_values(body, "\t"),

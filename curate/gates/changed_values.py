@@ -48,7 +48,7 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     counted = {int(digits) for digits in _digits_of(words_to_digits(before, language))}
     for thing in sorted(own.keys() & now.keys()):
         computed = {str(int(n) + sign * by) for n in own[thing] if n.isdecimal() for by in counted for sign in (1, -1)}
-        if not any(number in computed or _are_mentioned([number], mentions) for number in now[thing]):
+        if not any(number in computed | own[thing] or _are_mentioned([number], mentions) for number in now[thing]):
             return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
     return None
 
@@ -96,7 +96,7 @@ def _is_slip(one: str, other: str, *, has_cents: bool) -> bool:
     return len(places) == 2 and is_near and one[first] + one[last] == other[last] + other[first]
 
 
-_ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
+_ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d/]|[.,:-]\d)")
 _CENTS = re.compile(r"[.,]\d\d?\Z")
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3])\.[0-5]\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")

@@ -12,6 +12,7 @@ from curate.gates.asked_format import has_matching_tags
 from curate.gates.content import in_code, is_diff
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
+from curate.gates.formatted import formats, has_line_breaks, without_formatting
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.last_line import judge_last_line
 from curate.gates.phrases import fragment, says
@@ -161,16 +162,17 @@ def _cut_table(text: str) -> str:
     return "" if whole else last
 
 
-def encoding(pair: Pair) -> Judgement:
+def encoding(pair: Pair, marked: bool = False) -> Judgement:
     """No garbled characters: no U+FFFD, no control character, and no UTF-8 that was read in another encoding.
 
     Control characters are NUL, terminal colours and the like. Misread UTF-8 (`Ã¼` for ü) is detected with ftfy.
-    Whatever the other side contains too is not damage, nor are examples where the input asks about encodings.
+    Whatever the other side contains too is not damage, nor are examples where the input asks about encodings, nor line
+    breaks and entities in tasks whose outputs are `marked`: most of the imported ones are HTML.
     """
     kept = passed("no garbled characters")
     for side, text in sides(pair):
         given = pair.input if side == "output" else pair.output
-        if junk := _markup(text, given):
+        if junk := _markup(text, given, marked):
             return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
         if junk := _escaped(text, given):
             return rejected("escaped", f"the {side} text has the escape {quote(junk)}: {quote(text)}")
@@ -228,7 +230,7 @@ _NAMES_MARKUP = re.compile(r"(?i)(?<![a-z])(?:html5?|xml)(?![a-z])")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 
-def _markup(text: str, given: str) -> str:
+def _markup(text: str, given: str, marked: bool) -> str:
     """Return an end tag without a start, an HTML entity or a comment in a text that is not markup; or ''.
 
     Not if the other side contains or names any of these.
@@ -239,6 +241,8 @@ def _markup(text: str, given: str) -> str:
         return ""
     if _ELEMENT.fullmatch(text.strip()) or (text.rstrip().endswith(">") and has_matching_tags(text.strip())):
         return ""  # it is markup, in which entities are normal
+    if marked or has_line_breaks(text):
+        return ""
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):
         return broken[0]
@@ -252,32 +256,47 @@ def _shown(text: str) -> str:
     return _SHORT_QUOTE.sub(" ", text)
 
 
-def fenced(pair: Pair, style: str = "") -> Judgement:
-    """A text of words is not in a code fence from its first to its last line. A text in a tag is flagged.
+def fenced(pair: Pair, style: str = "", marked: bool = False) -> Judgement:
+    """A text of words is not in a code fence from its first to its last line. A text in a tag, or words as HTML in a
+    fence, are flagged.
 
-    A fence that names a programming language is intended, and so is any fence if the style or an input in words
-    mentions code.
+    A fence that names another language is intended, and so is any fence if the style or an input in words mentions
+    code. Tags that format a text are intended if it has several, or if the outputs of the task are `marked`: most of
+    the imported ones are HTML.
     """
     asked = f"{fold(pair.input)}\n{fold(style)}"
     markup = foreign_markup(pair.output, f"{pair.input}\n{style}")
     if markup and not says("any", "code", asked):
         return passed(f"it has markup that nothing asks for: {quote(markup)}", flag="tagged")
     tag = _IN_A_TAG.match(pair.output)
-    if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
+    if tag and _is_wrapper(tag, marked) and "<" not in asked and not says("any", "code", asked):
         return passed(f"it is wrapped in a tag: {quote(tag['tag'])}", flag="tagged")
     match = _FENCED.match(pair.output)
     if (match or "```" in pair.output[:4]) and "```" not in pair.input and says("any", "no_fence", asked):
         return rejected("code_fence", f"the text is in a fence, which was not wanted: {quote(pair.output)}")
     if _IN_MARKS.match(pair.output) and pair.output.strip()[:3] not in asked and not says("any", "code", asked):
         return passed("it is wrapped in triple quotes", flag="tagged")
-    if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
+    if not match or "```" in match["inside"]:
         return passed("it is not in a fence")
+    if match["kind"].casefold() == "html" and not marked and "<" not in asked:
+        words = without_formatting(match["inside"]) != match["inside"] and not says("any", "code", asked)
+        if words and not says("any", "markup_words", asked):
+            return passed("it is HTML in a fence, which nothing asks for", flag="tagged")
+    if not _is_of_text(match["kind"].casefold()):
+        return passed(f"its fence is one of code: {quote(match['kind'])}")
     # A commit message is words, although its diff is code.
     only_words = (in_code(pair.input) or is_diff(pair.input)) and not _CODE_MARK.search(match["inside"])
     mentions = fold(style) if only_words else asked
     if "```" in asked or says("any", "code", mentions) or in_code(match["inside"]):
         return passed("code may be in a fence")
     return rejected("code_fence", f"the whole text is in a code fence: {quote(pair.output)}")
+
+
+def _is_wrapper(tag: re.Match[str], marked: bool) -> bool:
+    """Whether a tag from the first to the last character is no form of a text: it does not format, or it is alone."""
+    if tag["inside"].strip().startswith("<"):
+        return False
+    return not formats(tag["tag"]) or ("<" not in tag["inside"] and not marked)
 
 
 _CODE_MARK = re.compile(r"[^\w\s.,;:'\u2019\"!?()-]|\w\(|\w[._/]\w|\A\W*(?:\w+\W*){0,2}\Z")  # or hardly a word

@@ -308,10 +308,14 @@ def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
 
 
 def _without_idioms(text: str, language: str) -> str:
-    """Remove idioms that only look like denials or reasons (no doubt, last but not least, due to arrive), and units
-    that do (`3x/sem` in Portuguese)."""
+    """Remove what only looks like a denial, limit or reason: due to arrive, `3x/sem`, `no. 5`, `min 8, max 21`."""
+    if "no." in text or "max" in text:
+        text = _number_sign().sub(" ", text)
     text = list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
     return units_like_denials(language).sub(" ", text)
+
+
+_number_sign = word_pattern(r"(?<!\w)(?:{number_signs}\s?|{lowest}\.?\s\d[^\n.;]{0,12}\s{highest}\.?\s)(?=\d)")
 
 
 def _plain_denials(text: str, language: str, *, lacking: bool = False) -> str:

@@ -129,6 +129,18 @@ def forms_of_fractions(folded: str) -> Iterator[str]:
         yield from next(fraction for fraction, value in _DECIMALS.items() if value == decimal).split("/")
 
 
+def fraction_forms(folded: str) -> dict[int, frozenset[str]]:
+    """Return the decimals of the fractions in folded text, by where their two numbers begin, with that of one part:
+    0.75 and 0.25 for 3/4, as in `three quarters`."""
+    forms = dict[int, frozenset[str]]()
+    for match in _LONE_FRACTION.finditer(folded):
+        below = match[1].partition("/")[2]
+        forms[match.start()] = forms[match.end() - len(below)] = frozenset(
+            f"0.{_DECIMALS[one]}" for one in (match[1], f"1/{below}")
+        )
+    return forms
+
+
 _DECIMALS = {
     "1/2": "5", "1/4": "25", "3/4": "75", "1/3": "33", "2/3": "67", "1/8": "125", "3/8": "375",
     "5/8": "625", "7/8": "875",
@@ -138,3 +150,13 @@ _ONE_FRACTION = rf"({'|'.join(_DECIMALS)})(?![\d/]|-\d(?!\d? \d/\d))"
 _MIXED_FRACTION = re.compile(rf"(?:(?<![\d/.,-])|(?<=/\d-))(\d{{1,3}})(?:[ -]| ?\u3068 ?){_ONE_FRACTION}")
 _LONE_FRACTION = re.compile(rf"(?<![\d/.,-]){_ONE_FRACTION}")
 _FRACTION_POINT = re.compile(rf"(?<![\d.,])0[.,]({'|'.join(_DECIMALS.values())})(?!\d)")
+
+
+def is_roman(number: Number, text: str) -> bool:
+    """Whether the text contains a number up to 39 in Roman numerals: the 19th century is le XIXe siècle."""
+    digits = next(iter(number.forms))
+    if not digits.isdigit() or not 0 < int(digits) < 40:
+        return False
+    tens, ones = divmod(int(digits), 10)
+    roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
+    return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None

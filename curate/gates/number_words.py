@@ -383,20 +383,22 @@ def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str
 
 
 # Countries with month names of their own: Levantine, Maghrebi and Moroccan ones, Jänner, Sept.
+_ATTACHED = re.compile(r"([^\W\d_a-zA-Z]+)M{3}")  # what a language puts in front of the month of a date: `d בMMMM`
 _REGIONS = {"ar": ("ar_LB", "ar_DZ", "ar_MA"), "de": ("de_AT",), "en": ("en_GB",)}
 
 
 def _months(language: str) -> Iterator[tuple[str, str]]:
-    from babel import UnknownLocaleError
+    from babel import Locale, UnknownLocaleError
     from babel.dates import get_month_names
 
     try:
+        prefixes = "", *_ATTACHED.findall(Locale.parse(language).date_formats["long"].pattern)
         for width in ("wide", "abbreviated"):
             for context in ("format", "stand-alone"):
                 for place in (language, *_REGIONS.get(language, ())):
                     for number, name in get_month_names(width, context, place).items():
                         if not any(c.isdigit() for c in name) and (place == language or len(name) > 2):
-                            yield name, str(number)
+                            yield from ((f"{prefix}{name}", str(number)) for prefix in prefixes)
     except (UnknownLocaleError, ValueError):
         return
     if also := _SECOND_SCRIPT.get(language):

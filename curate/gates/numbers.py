@@ -21,6 +21,7 @@ from curate.gates.number_forms import (
     are_computable,
     clock_forms,
     forms_of_fractions,
+    fraction_forms,
     is_rounded,
     rounding_ranges,
     with_decimal_fractions,
@@ -188,9 +189,12 @@ def with_ascii_digits(text: str) -> str:
     return _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded).translate(_ARABIC_SEPARATORS)
 
 
+_POWER = re.compile(r"(?<![^\W\d_])([^\W\d_]{1,3})[\u00b2\u00b3](?!\w)")  # m\u00b2 has no number
+
+
 def _without_list_numbers(text: str) -> str:
-    """Return `with_ascii_digits` without the numbering of a list."""
-    folded = with_ascii_digits(text)
+    """Return `with_ascii_digits` without the numbering of a list and the powers of units."""
+    folded = with_ascii_digits(_POWER.sub(r"\1", text) if "\u00b2" in text or "\u00b3" in text else text)
     return _LIST_NUMBER.sub(" ", folded) if _MAY_LIST.search(folded) else folded
 
 
@@ -234,6 +238,8 @@ def _in_digits(folded: str) -> tuple[Number, ...]:
 
 def _read_digits(folded: str) -> Iterator[Number]:
     end, elsewhere = 0, other_calendars(folded)
+    if "/" in folded:
+        elsewhere = fraction_forms(folded) | elsewhere
     for match in _DIGITS.finditer(folded):
         (number, tail), start = match.groups(), match.start()
         if start < end:
@@ -256,6 +262,8 @@ def _read_digits(folded: str) -> Iterator[Number]:
             continue
         before = ":" if start and folded[start - 1] == ":" else ""
         forms = _forms(number, tail, before, _behind(folded, end))
+        if len(number) == _SHORT_YEAR and head == _FISCAL:
+            forms |= {f"20{number}", f"19{number}"}
         if len(number) == _SHORT_YEAR and folded[start - 1 : start] in _DATE_MARKS:
             forms |= _years_of(number, folded[max(0, start - _MAX_DAY) : start])
         forms |= elsewhere.get(match.start(), frozenset())
@@ -263,6 +271,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
 
 
 _SHORT_YEAR, _MAX_DAY, _DATE_MARKS = 2, 6, frozenset("/-")  # digits of the year in 3/4/24; letters of a day before it
+_FISCAL = "fy"  # FY24 is the fiscal year 2024
 _DAY = re.compile(r"(?<!\d)[0-3]?\d([./-])[0-3]?\d\1\Z")
 
 

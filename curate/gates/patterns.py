@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from curate.gates.formatted import without_formatting
 from curate.gates.judgement import Judgement, crashed, passed, quote, rejected
 from schemas.records import Pair
 from schemas.time_limit import CheckTimedOut, search
@@ -13,10 +14,11 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """The output contains a match of `pattern`. Reason: `missing:<name>`.
 
     The pattern is searched as written, with the flags and anchors of the spec (`(?i)`, `\\A`, `\\Z`). A row on which
-    the search takes too long waits (`schemas.time_limit`).
+    the search takes too long waits (`schemas.time_limit`). A match in the text without markup that only formats it
+    counts, too.
     """
     try:
-        match = search(pattern, pair.output, f"must '{name}'", describe_row(pair))
+        match = _search(pattern, pair, f"must '{name}'")
     except CheckTimedOut as late:
         return crashed(str(late))
     if match:
@@ -28,12 +30,20 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
 def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """The output contains no match of `pattern`. Reason: `present:<name>`, with the match."""
     try:
-        match = search(pattern, pair.output, f"must_not '{name}'", describe_row(pair))
+        match = _search(pattern, pair, f"must_not '{name}'")
     except CheckTimedOut as late:
         return crashed(str(late))
     if match:
         return rejected(f"present:{name}", f"found {quote(match[0])} at character {match.start() + 1}")
     return passed("not found")
+
+
+def _search(pattern: re.Pattern[str], pair: Pair, what: str) -> re.Match[str] | None:
+    """Search an output, and if nothing matches, the text alone of one in markup. Raises CheckTimedOut."""
+    if (match := search(pattern, pair.output, what, describe_row(pair))) or "<" not in pair.output:
+        return match
+    text = without_formatting(pair.output)
+    return search(pattern, text, what, describe_row(pair)) if text != pair.output else None
 
 
 def describe_row(pair: Pair) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from heapq import nsmallest
 
 from curate.gates.folding import fold
+from curate.gates.formatted import without_formatting
 from curate.gates.judgement import Gate, Judgement
 from curate.gates.number_words import is_day_or_month
 from schemas.identity import random_sort_key
@@ -61,11 +62,11 @@ def imported_sample(seeds: Sequence[Seed]) -> list[Seed]:
 
 
 def imported_outputs(seeds: Sequence[Seed], kind: str = "reply") -> dict[str, str]:
-    """Map the distinct outputs of a sample of the imported pairs to their inputs; none for a kind whose outputs say
-    nothing of their own."""
+    """Map the distinct outputs of a sample of the imported pairs, without markup that only formats them, to their
+    inputs; none for a kind whose outputs say nothing of their own."""
     inputs = defaultdict[str, list[str]](list)
     for seed in imported_sample(seeds) if kind in _KINDS else ():
-        inputs[seed.reference or ""] += [seed.body, *(turn.content for turn in seed.turns)]
+        inputs[without_formatting(seed.reference or "")] += [seed.body, *(turn.content for turn in seed.turns)]
     return {output: "\n".join(texts) for output, texts in inputs.items()}
 
 

@@ -37,11 +37,12 @@ from curate.gates.changed_values import other_half_of_day
 from curate.gates.coverage import roots, share
 from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
+from curate.gates.formatted import text_pair
 from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
-from curate.gates.number_forms import Number
+from curate.gates.number_forms import Number, is_roman
 from curate.gates.number_words import has_number_words, is_spelt_out, month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
@@ -53,8 +54,8 @@ from curate.gates.numbers import (
 )
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import extra_letters, lexicon, says, words_of
-from curate.gates.phrases.lists import alternation
 from curate.gates.units import Quantity, changed_quantity, changed_unit, find_conversions, quantities
+from curate.gates.variables import lost_variable
 from curate.words import words
 from schemas.records import Pair
 
@@ -83,6 +84,15 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     The first one found is reported.
     Not covered: numbers that the translation invents; converted units.
     """
+    shown = text_pair(pair, style)
+    judgement = _judge_translation(shown, language, to, style)
+    if shown is pair or not judgement.keep or judgement.flags:
+        return judgement
+    lost = lost_variable(pair.input, pair.output)
+    return passed(f"{quote(lost)} is missing", 1.0, flag="lost_variable") if lost else judgement
+
+
+def _judge_translation(pair: Pair, language: str, to: str, style: str) -> Judgement:
     source = words(pair.input)
     if source == words(pair.output) and len(words(ADDRESS.sub(" ", pair.input))) >= _ALIKE_WORDS:
         return rejected("untranslated", f"it is the same as the source: {quote(pair.output)}", 0.0)
@@ -92,7 +102,7 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     kept_numbers = NumberMentions(join_digit_groups(pair.output), to)
     counted = _ALWAYS_OPEN.sub("24", ADDRESS.sub(" ", pair.input))
     wanted = [n for n in required_numbers(join_digit_groups(counted), language) if _is_required(n, to)]
-    gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
+    gone = [number for number in wanted if number not in kept_numbers and not is_roman(number, pair.output)]
     gone = [number for number in gone if not any(is_spelt_out(form, fold(pair.output), to) for form in number.forms)]
     sides = pair.input, pair.output, language, to
     converted = _converted(*sides) if gone else frozenset[str]()
@@ -206,8 +216,8 @@ def _script(text: str) -> str:
 
 def _form_changes(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
     """Yield changes of form, as a code and a message."""
-    if lost := [mark for mark in _VARIABLE.findall(source) if mark not in text and fold(mark) not in fold(text)]:
-        yield "lost_variable", f"{quote(lost[0])} is missing"
+    if lost := lost_variable(source, text):
+        yield "lost_variable", f"{quote(lost)} is missing"
     if misread := _misread(source, text, language, to):
         yield "number_format", f"{quote(misread)} is read as a fraction"
     source_count, count = len(sentences(source)), len(sentences(text))
@@ -278,9 +288,6 @@ def _added_note(source: str, text: str) -> str:
 _NOTE = re.compile(r"[(（]([^()（）]+)[)）]")
 _SHORT_NOTE = 6
 _CLAUSES = re.compile(r"[^\W_][^,;:.!?\u3000-\u3002\uff0c\uff1b]*")
-_VARIABLE = re.compile(
-    r"\{\{[^{}\n]{1,40}\}\}|\$?\{[\w.]{1,40}\}|%(?:\d\$)?[sd](?!\w)|%\(\w+\)[sd]|</?[a-z][a-z0-9]{0,9}>|\[[A-Z]\]"
-)
 
 
 def _misread(source: str, text: str, language: str, to: str) -> str:
@@ -417,13 +424,3 @@ def _is_required(number: Number, to: str) -> bool:
 
 _ALWAYS_OPEN = re.compile(r"(?<![\d/])24/7(?![\d/])")
 _DUAL = ("ar", "he", "sl")  # languages in which an ending says two
-
-
-def _is_roman(number: Number, text: str) -> bool:
-    """Whether the text contains a number up to 39 in Roman numerals: the 19th century is le XIXe siècle."""
-    digits = next(iter(number.forms))
-    if not digits.isdigit() or not 0 < int(digits) < 40:
-        return False
-    tens, ones = divmod(int(digits), 10)
-    roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
-    return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None

@@ -19,6 +19,7 @@ from collections import Counter
 
 from curate.gates.content import in_code, is_query
 from curate.gates.folding import fold
+from curate.gates.formatted import OPTIONAL_END, VOID
 from curate.gates.phrases import lexicon, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 
@@ -30,9 +31,6 @@ _IDENTIFIER = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
 _TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
 _OPENING, _CLOSING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"</([a-z][\w-]*)>")
 _STRING = re.compile(r"['\"][^'\"]*[()\[\]{}]")
-# Elements without an end tag, and those whose end tag is optional in HTML: in a fragment, and elsewhere.
-VOID = frozenset(["area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"])
-OPTIONAL_END = frozenset(["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "option", "colgroup"])
 _NEED_NO_END = VOID | OPTIONAL_END | frozenset(["html", "head", "body", "optgroup", "caption", "rt", "rp", "tfoot"])
 
 
@@ -66,6 +64,9 @@ def unbalanced(text: str, given: str) -> str:
         return next(
             (f"<{name}>" for name in opened | closed if opened[name] != closed[name] and name not in _NEED_NO_END), ""
         )
+    if "(" in text and is_query(text):
+        bare = _NO_CODE.sub(" ", text)
+        return "(" if bare.count("(") > bare.count(")") else ""
     if text.endswith(";") and "\n" not in text and not _STRING.search(text):
         return next((one for one, other in ("()", "[]", "{}") if text.count(one) > text.count(other)), "")
     return ""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from curate.gates import gates_for
+from curate.gates import GateStep, gates_for
 from curate.gates.formatted import without_formatting
 from curate.gates.judgement import run_gate
+from schemas.records import Seed
 from schemas.spec import GateSettings, TaskSettings
 from tests.curate.gates.test_gates import pair
 
@@ -58,8 +59,107 @@ def test_good_answer_passes_inside_formatting(kind: str, given: str, text: str) 
 
 
 @pytest.mark.parametrize(
+    ("kind", "given", "text", "code"),
+    [
+        (
+            "free",
+            "How do locks work?",
+            "<table><tr><td>I'm sorry, but I can't help with that.</td></tr></table>",
+            "refusal",
+        ),
+        ("free", "How do locks work?", "[b]I'm sorry, but I can't help with that request.[/b]", "refusal"),
+        (
+            "rewrite",
+            TAP,
+            "<!-- wp:paragraph -->\n<p>I'm sorry, but I can't help with that.</p>\n<!-- /wp:paragraph -->",
+            "refusal",
+        ),
+        ("reply", ORDER, "<html><head><style>p {}</style></head><body><p>&nbsp;</p></body></html>", "short"),
+        ("reply", TAP, "<ol><li>Close the tap.</li><li>Lift the lid and turn the", "cut"),
+        ("rewrite", ORDER, "TODO", "placeholder"),
+    ],
+)
+def test_bad_answer_is_rejected_in_tables_pages_comments_and_bbcode(
+    kind: str, given: str, text: str, code: str
+) -> None:
+    """As in any other form in which tools store answers."""
+    assert code in rejections(kind, given, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "text"),
+    [
+        ("reply", TAP, "Hello,<br><br>close the tap, then lift the lid.<br>Kind regards,<br>Anna"),
+        ("reply", TAP, "<p>Run this:</p><pre><code>curl {{host}}/lid</code></pre><p>Then lift the lid.</p>"),
+        (
+            "rewrite",
+            '<a class="button" href="/cart">View the cart</a>',
+            '<a class="btn" href="/cart">View the cart</a>',
+        ),
+        ("free", "Salt & Stone", "<img src='a.png' alt='Salt &amp; Stone'/>"),
+    ],
+)
+def test_markup_is_no_reason_to_reject(kind: str, given: str, text: str) -> None:
+    """Line breaks alone, code within a text, new attributes and an image."""
+    assert not rejections(kind, given, text)
+
+
+def steps_of_pool(kind: str, outputs: list[str]) -> list[GateStep]:
+    seeds = [Seed(text=f"Question {n}?", reference=text, kind="pair", source="t") for n, text in enumerate(outputs)]
+    task = TaskSettings(name="x", style="Write politely.", kind=kind)
+    return gates_for(task, GateSettings(), Path(), seeds=seeds)
+
+
+def flags(steps: list[GateStep], text: str) -> set[str]:
+    return {flag for step in steps for flag in run_gate(step, pair(TAP, text)).flags} | {
+        judgement.reason.code for step in steps if (judgement := run_gate(step, pair(TAP, text))).keep is False
+    }
+
+
+def test_html_is_no_flag_where_it_is_the_form() -> None:
+    """At least half of the imported answers are HTML: a paragraph in a tag, or an entity in a plain one, is normal."""
+    html = [f"<p>Close tap {n}, then lift the lid.</p>" for n in range(6)]
+    plain = [f"Close tap {n}, then lift the lid." for n in range(6)]
+    for text, code in (("<p>Close the tap.</p>", "tagged"), ("Close the tap &amp; lift the lid.", "markup")):
+        assert code not in flags(steps_of_pool("reply", html + plain), text)
+        assert code in flags(steps_of_pool("reply", html[:2] + plain), text)
+
+
+def test_signature_of_imported_html_is_known() -> None:
+    """What imported answers share is read without their tags, as the answers are."""
+    closing = "<p>Kind regards,<br>Marta Olsen<br>Fjord Pumps</p>"
+    steps = steps_of_pool("reply", [f"<p>Close tap {n}, then lift the lid.</p>{closing}" for n in range(9)])
+    assert "invented_name" not in flags(steps, f"<p>Close the tap first.</p>{closing}")
+
+
+def test_patterns_see_the_raw_text_and_the_text_alone() -> None:
+    """A `must` is met by either, a `must_not` broken by either."""
+    text, task = "<p>I&#39;m glad.</p><p>Anna</p>", TaskSettings(name="x", style="Write politely.", kind="reply")
+    for pattern in (r"<p>", r"I'm", r"Anna\Z"):
+        named = [{"name": "one", "pattern": pattern}]
+        for settings, kept in (({"must": named}, True), ({"must_not": named}, False)):
+            steps = gates_for(task, GateSettings.model_validate(settings), Path())
+            (step,) = (step for step in steps if "one" in step.by)
+            assert run_gate(step, pair(TAP, text)).keep is kept
+
+
+def test_values_and_translations_are_compared_without_entities() -> None:
+    """`&#39;` is no number 39, `1&nbsp;450` one number, and a tag that a translation loses is still missed."""
+    task = TaskSettings(name="x", style="Into English.", kind="translate", language="it", to="en")
+    steps = gates_for(task, GateSettings.model_validate({"translated": True}), Path())
+    source = "<p>Cuocere per <b>mezz&#39;ora</b>, da 1&nbsp;450 a 1&nbsp;520 secondi.</p>"
+
+    def judged(text: str) -> tuple[bool | None, tuple[str, ...]]:
+        (judgement,) = (run_gate(step, pair(source, text)) for step in steps if "/translated@" in step.by)
+        return judgement.keep, judgement.flags
+
+    assert judged("<p>Bake for <b>half an hour</b>, from 1,450 to 1,520 seconds.</p>") == (True, ())
+    assert judged("<p>Bake for half an hour, from 1,450 to 1,520 seconds.</p>") == (True, ("lost_variable",))
+
+
+@pytest.mark.parametrize(
     "text", ["a < b", "<script>x</script>", "<b>Note</b> that 3 < 4", "<x-card>a</x-card>", "<svg><p>a</p></svg>"]
 )
 def test_text_with_other_markup_stays_as_it_is(text: str) -> None:
     """Only a text that is wholly in tags that format it loses them."""
-    assert without_formatting(text, "") == text
+    assert without_formatting(text) == text

@@ -274,6 +274,7 @@ _OF_FORMATS = {
     "std", "str", "swift", "toml", "tsv", "typescript", "update", "using", "void", "vue", "xml", "xmlns", "yaml",
     "bfseries", "caption", "centering", "chapter", "cite", "emph", "footnote", "href", "item", "large", "maketitle",
     "newline", "noindent", "par", "paragraph", "ref", "text", "underline", "url",
+    "alt", "amp", "colou", "font", "list", "mailto", "quote", "size", "tel",
 }  # fmt: skip
 
 
