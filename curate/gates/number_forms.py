@@ -160,3 +160,12 @@ def is_roman(number: Number, text: str) -> bool:
     tens, ones = divmod(int(digits), 10)
     roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
     return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None
+
+
+# The decimal separator of an amount: 87 400,00. Between other groups of digits it may be left out: 01.23.45.67.89.
+_SEPARATOR = re.compile(r"(?<![\d.,])(\d+(?:[ .,'\u2019\u00a0\u202f\u2009]\d{3})*)[.,](\d{1,2})(?![.,]?\d)")
+
+
+def only_digits(text: str) -> str:
+    """Return the digits of a text, with NUL before decimals: 874000 is not in 87 400,00."""
+    return re.sub(r"[^\d\0]+", "", _SEPARATOR.sub("\\1\0\\2", text))

@@ -23,6 +23,7 @@ from curate.gates.number_forms import (
     forms_of_fractions,
     fraction_forms,
     is_rounded,
+    only_digits,
     rounding_ranges,
     with_decimal_fractions,
     without_mixed_fractions,
@@ -106,7 +107,7 @@ class NumberMentions:
 
     @cached_property
     def _all_digits(self) -> str:
-        return _only_digits(self._folded)
+        return only_digits(self._folded)
 
     def _has_any_form(self, forms: Iterable[str]) -> bool:
         return not self._in_digits.isdisjoint(forms) or not self._spelt_out.isdisjoint(forms)
@@ -133,7 +134,7 @@ class NumberMentions:
             return self._has_any_form((str(hour), str(hour % 12 or 12))) and (
                 minute == "0" or self._has_any_form((minute,))
             )
-        digits = _only_digits(number.text)
+        digits = only_digits(number.text)
         return len(digits) >= 5 and digits in self._all_digits
 
     def has_hours_of(self, number: Number, text: str) -> bool:
@@ -165,15 +166,6 @@ class NumberMentions:
 def number_mentions(text: str, language: str) -> NumberMentions:
     """Return the numbers of a text. They are read once for all gates."""
     return NumberMentions(text, language)
-
-
-# The decimal separator of an amount: 87 400,00. Between other groups of digits it may be left out: 01.23.45.67.89.
-_DECIMAL = re.compile(r"(?<![\d.,])(\d+(?:[ .,'\u2019\u00a0\u202f\u2009]\d{3})*)[.,](\d{1,2})(?![.,]?\d)")
-
-
-def _only_digits(text: str) -> str:
-    """Return the digits of a text, with NUL before decimals: 874000 is not in 87 400,00."""
-    return re.sub(r"[^\d\0]+", "", _DECIMAL.sub("\\1\0\\2", text))
 
 
 _FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
