@@ -225,7 +225,7 @@ def _pattern_gates(gates: GateSettings) -> Iterator[_Asked]:
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
-            yield _Asked(f"{kind}:{given.name}", bound, [given.pattern, "also the text alone"])
+            yield _Asked(f"{kind}:{given.name}", bound, given.pattern)
 
 
 def _gates_of_form(

@@ -222,9 +222,11 @@ def fox(server: EmbeddedServer, i: int) -> list[Drawn]:
     return drawn(server, messages=messages, seed=i, max_tokens=12 + i, temperature=0.9, top_k=50)
 
 
-def test_a_seed_gives_the_same_answer_again(embedded_server: EmbeddedServer) -> None:
-    """Sent alone, the same request gets the same answer."""
-    assert fox(embedded_server, 3) == fox(embedded_server, 3)
+def test_a_seed_gives_the_same_answer_again(float32_server: EmbeddedServer) -> None:
+    """Sent alone, the same request gets the same answer, up to rounding, although its prompt is computed only once. In
+    bfloat16 on a processor with AMX, that rounding may change a token."""
+    first, again = fox(float32_server, 3), fox(float32_server, 3)
+    assert_same_but_for_rounding([again], [first], tolerance=1e-3, least=0.99)
 
 
 def test_seed_gives_the_same_answer_under_load_up_to_rounding(float32_server: EmbeddedServer) -> None:
