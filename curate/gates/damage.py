@@ -271,6 +271,8 @@ def fenced(pair: Pair, style: str = "", marked: bool = False) -> Judgement:
     tag = _IN_A_TAG.match(pair.output)
     if tag and _is_wrapper(tag, marked) and "<" not in asked and not says("any", "code", asked):
         return passed(f"it is wrapped in a tag: {quote(tag['tag'])}", flag="tagged")
+    if has_line_breaks(pair.output) and not marked and "<" not in asked and not says("any", "code", asked):
+        return passed("its lines end with <br>, which nothing asks for", flag="tagged")
     match = _FENCED.match(pair.output)
     if (match or "```" in pair.output[:4]) and "```" not in pair.input and says("any", "no_fence", asked):
         return rejected("code_fence", f"the text is in a fence, which was not wanted: {quote(pair.output)}")

@@ -8,7 +8,7 @@ import pytest
 
 from curate.gates.answers import values
 from curate.gates.chat import toxic
-from curate.gates.damage import broken_json, cut, encoding
+from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.dates import find_days, swapped_date
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, repetition
@@ -199,7 +199,8 @@ def test_code_artefacts_around_a_text() -> None:
     assert code_of(encoding(pair("thanks", r"The sum \nabla and \nu"))) == ""
     assert code_of(broken_json(pair("Vous livrez ?", '{"reply": "Oui, bien sûr."}'))) == "wrapped"
     assert code_of(broken_json(pair("Answer as JSON.", '{"reply": "Oui, bien sûr."}'))) == ""
-    assert code_of(encoding(pair("sale", "It starts today.<br><br>Bye!"))) == "markup"
+    assert fenced(pair("sale", "It starts today.<br><br>Bye!")).flags == ("tagged",)
+    assert fenced(pair("sale", "It starts today.<br><br>Bye!"), marked=True).flags == ()
 
 
 def test_input_repeated_before_the_output_is_an_echo() -> None:
