@@ -356,7 +356,11 @@ def test_texts_that_training_will_leave_out_are_named_before_they_are_paid_for()
     long = [seed.model_copy(update={"text": f"{seed.text} {'word ' * 6_000}"}) for seed in seeds[:80]]
     (short,) = shortages([*long, *seeds[80:]], _spec())
     assert re.match(r"\d+ of \d+ texts to train on have more than train.max_length = 1024 tokens", short.what)
-    assert "the longest has about 7,50" in short.fix
+    assert "the longest has at least 4,28" in short.fix
+    hindi = [
+        seed.model_copy(update={"text": f"{seed.text} {'नमस्ते ' * 400}"}) for seed in seeds[:80]
+    ]  # 2,800 characters
+    assert shortages([*hindi, *seeds[80:]], _spec()) == []
     assert shortages([*long, *seeds[80:]], _spec(train={"max_length": 8192})) == []
     tested = [seed.model_copy(update={"meta": {"use": "test"}}) for seed in long]
     assert not any("max_length" in short.what for short in shortages([*tested, *seeds[80:]], _spec()))
