@@ -221,7 +221,7 @@ def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: st
 
     after = ""
     try:
-        if project.spec.review.url is None and not server.is_running(home := server.default_home().absolute()):
+        if project.spec.review.url is None and not server.is_running(home := server.default_home()):
             if not server.is_used(home):
                 return f"nothing to delete: no server was ever started in {home}. {_ELSEWHERE}"
             after = "; the server was started for that and is stopped again"

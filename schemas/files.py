@@ -35,6 +35,12 @@ def refuse_non_utf8_name(path: Path) -> None:
         ) from None
 
 
+def file_in_place_of(folder: Path) -> Path | None:
+    """The file that stands where `folder`, which is absolute, or a folder above it should be; None if there is none."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    return None if nearest.is_dir() else nearest
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
     with path.open("rb") as opened:

@@ -38,7 +38,7 @@ from curate.argilla.launch import (
 from curate.argilla.probe import fetch_username, identify_program, listen_problem, local_url, public_url
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
-from schemas.files import exclusive_lock, is_locked, read_json
+from schemas.files import exclusive_lock, file_in_place_of, is_locked, read_json
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
@@ -99,9 +99,9 @@ def default_home() -> Path:
     configured = os.environ.get("PAIRSMITH_ARGILLA_HOME")
     home = Path(configured).expanduser() if configured else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
     home = home.absolute()
-    if not next(place for place in (home, *home.parents) if place.exists()).is_dir():
+    if (file := file_in_place_of(home)) is not None:
         fix = "Set the variable to a folder, which need not exist yet, or unset it."
-        raise ReviewError("this is not a folder.", where=f"PAIRSMITH_ARGILLA_HOME, {home}", fix=fix)
+        raise ReviewError("this is not a folder.", where=f"PAIRSMITH_ARGILLA_HOME, {file}", fix=fix)
     return home
 
 

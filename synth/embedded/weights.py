@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import InputError, MissingDependency, UsageError
-from schemas.files import replaced_folder, sha256
+from schemas.files import file_in_place_of, replaced_folder, sha256
 from schemas.progress import Say, discard_message
 from schemas.temporary_folders import temporary_folder
 from synth.embedded.child import child_command, child_environment
@@ -51,10 +51,9 @@ def cache_folder() -> Path:
     named = os.environ.get("PAIRSMITH_CACHE")
     if named:
         folder = Path(named).expanduser().absolute()
-        nearest = next(path for path in (folder, *folder.parents) if path.exists())
-        if not nearest.is_dir():
+        if (file := file_in_place_of(folder)) is not None:
             fix = "Set it to a folder, which need not exist yet, or unset the variable."
-            raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {nearest}", fix=fix)
+            raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {file}", fix=fix)
         return folder
     import platformdirs
 

@@ -183,14 +183,15 @@ def test_erasing_starts_no_server_that_has_no_data(
 def test_a_home_that_is_a_file_names_the_variable(
     cats: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every command that looks for the server says which variable to change. `doctor` shows it as a finding."""
-    (tmp_path / "file").touch()
-    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+    """Every command that looks for the server says which variable to change, and which file is in the way. `doctor`
+    shows it as a finding."""
+    (file := tmp_path / "file").touch()
+    for home in (file, file / "home"):
         monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
         for asked in ("status", "logs", "down", "up", "backup new.tar.gz"):
             assert start(["review", *asked.split(), "--project", str(cats.folder)]) == 10
-            assert f"error: PAIRSMITH_ARGILLA_HOME, {home}: this is not a folder. Set the" in capsys.readouterr().err
-        assert health.review(cats).what == f"PAIRSMITH_ARGILLA_HOME, {home}: this is not a folder."
+            assert f"error: PAIRSMITH_ARGILLA_HOME, {file}: this is not a folder. Set the" in capsys.readouterr().err
+        assert health.review(cats).what == f"PAIRSMITH_ARGILLA_HOME, {file}: this is not a folder."
 
 
 def test_requests_are_limited_in_rows_and_bytes() -> None:
