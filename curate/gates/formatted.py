@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from html import unescape
+from typing import Literal
 
 from curate.gates.folding import fold
 from curate.gates.phrases import says
@@ -62,11 +63,11 @@ def text_pair(pair: Pair, style: str) -> Pair:
     It is returned as it is if `style` or the input mentions markup, if the input or output has other tags, or if only
     the tags differ.
     """
-    by_style: dict[str, Pair] | None = pair.__dict__.get("_text")
+    by_style: dict[str, Pair] | Literal[False] | None = pair.__dict__.get("_text")
     if by_style is None:  # all gates need it, and a pair never changes
         has_mark = any(mark in text for text in (pair.input, pair.output) for mark in _MARKS)
-        by_style = pair.__dict__["_text"] = {} if has_mark else _UNMARKED
-    if by_style is _UNMARKED:
+        by_style = pair.__dict__["_text"] = {} if has_mark else False
+    if by_style is False:
         return pair
     if style not in by_style:
         by_style[style] = _text_pair(pair, style)
@@ -75,10 +76,9 @@ def text_pair(pair: Pair, style: str) -> Pair:
 
 def is_unmarked(pair: Pair) -> bool:
     """Whether a pair is known to have no markup at all."""
-    return pair.__dict__.get("_text") is _UNMARKED
+    return pair.__dict__.get("_text") is False
 
 
-_UNMARKED = dict[str, Pair]()
 _MARKS = ("<", "[/", "{%")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 
 from curate.gates import GateStep, gates_for
-from curate.gates.formatted import without_formatting
+from curate.gates.formatted import text_pair, without_formatting
 from curate.gates.judgement import run_gate
 from schemas.records import Seed
 from schemas.spec import GateSettings, TaskSettings
@@ -163,3 +164,16 @@ def test_values_and_translations_are_compared_without_entities() -> None:
 def test_text_with_other_markup_stays_as_it_is(text: str) -> None:
     """Only a text that is wholly in tags that format it loses them."""
     assert without_formatting(text) == text
+
+
+def test_judged_pairs_keep_their_own_texts_in_another_process() -> None:
+    """What a gate has read of a pair does not become the text of the pairs that are sent beside it."""
+    given = [
+        pair(ORDER, "Could you tell me where my order is?"),
+        pair(TAP, "Lift the lid."),
+        pair(TAP, "How do I <b>descale</b> it, please?"),
+    ]
+    shown = [text_pair(one, "Write politely.") for one in given]
+    sent = pickle.loads(pickle.dumps(given))
+    assert [text_pair(one, "Write warmly.") for one in sent] == shown
+    assert [text_pair(one, "Write politely.") for one in sent] == shown
