@@ -23,10 +23,12 @@ from trl import SFTConfig, SFTTrainer
 
 from schemas.errors import NoWork
 from schemas.files import files_in, sha256
+from schemas.memory import free_bytes
 from schemas.progress import Progress, ShouldStop, never_stop
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train.adapter import new_adapter
+from train.batch_memory import rows_at_once
 from train.dataset import Dataset, TrainingRow
 from train.mask import IGNORED, plain_preview, tokenise
 from train.results import Step, Validation
@@ -47,19 +49,37 @@ def adapter_trainer(
     Raises InputError for `train.targets` that the model does not have.
     """
     set_padding(chat)
+    adapted, rows = new_adapter(model, settings), _tokenised(chat, dataset.train)
+    forward = inspect.signature(type(adapted.get_base_model()).forward)
+    has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
+    if has_own_loss and not torch.cuda.is_available():
+        settings = _in_free_memory(adapted, rows, settings, log)
     trainer = CompletionTrainer(
-        model=new_adapter(model, settings),
+        model=adapted,
         args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
-        train_dataset=_tokenised(chat, dataset.train),
+        train_dataset=rows,
         eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
         processing_class=chat.tokenizer,
         callbacks=callbacks(settings, log),
     )
-    forward = inspect.signature(type(trainer.model.get_base_model()).forward)
     log.shown = trainer.last_rows
-    trainer.has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
+    trainer.has_own_loss = has_own_loss
     prepare(trainer)
     return trainer
+
+
+def _in_free_memory(model: Any, rows: HubDataset, settings: TrainSettings, log: LossLog) -> TrainSettings:
+    """The settings with fewer rows at a time if those of a batch could take too much memory; a step learns from as many
+    rows as before, and from each token with the same weight."""
+    longest = settings.max_length if settings.packing else max(map(len, rows["input_ids"]))
+    learned = longest if settings.packing else max(sum(label != IGNORED for label in row) for row in rows["labels"])
+    at_once = rows_at_once(model, settings.batch, longest, learned, free_bytes())
+    if at_once == settings.batch:
+        return settings
+    what = f"{settings.batch} rows of up to {longest:,} tokens may not fit into memory"
+    log.progress("train", {"message": f"{what}, so they are computed {at_once} at a time"})
+    parts = settings.accumulation * settings.batch // at_once
+    return settings.model_copy(update={"batch": at_once, "accumulation": parts})
 
 
 def set_padding(chat: Chat) -> None:

@@ -130,14 +130,11 @@ def forms_of_fractions(folded: str) -> Iterator[str]:
 
 
 def fraction_forms(folded: str) -> dict[int, frozenset[str]]:
-    """Return the decimals of the fractions in folded text, by where their two numbers begin, with that of one part:
-    0.75 and 0.25 for 3/4, as in `three quarters`."""
+    """Return the decimals of the fractions in folded text, by where their two numbers begin."""
     forms = dict[int, frozenset[str]]()
     for match in _LONE_FRACTION.finditer(folded):
         below = match[1].partition("/")[2]
-        forms[match.start()] = forms[match.end() - len(below)] = frozenset(
-            f"0.{_DECIMALS[one]}" for one in (match[1], f"1/{below}")
-        )
+        forms[match.start()] = forms[match.end() - len(below)] = frozenset([f"0.{_DECIMALS[match[1]]}"])
     return forms
 
 

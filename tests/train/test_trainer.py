@@ -128,3 +128,43 @@ def test_warnings_about_checkpoint_times_are_silenced() -> None:
     with quiet():
         assert not transformers.isEnabledFor(logging.WARNING)
     assert transformers.isEnabledFor(logging.WARNING) == before
+
+
+def test_fewer_rows_at_a_time_learn_the_same(
+    tiny_base: Base, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the rows of a batch could take too much memory, they are computed one after the other, which is reported:
+    with as many steps and the same adapter, apart from rounding."""
+    import torch
+
+    adapters, messages = [], []
+    for free in (2**40, 0):
+        with quiet():
+            from transformers import set_seed
+
+            from train import trainer as subject
+
+            monkeypatch.setattr(subject, "free_bytes", lambda free=free: free)
+            set_seed(1)
+            log = subject.LossLog(lambda _, numbers: messages.extend(filter(None, [numbers.get("message")])))
+            model, _ = load_for_training(tiny_base, TrainSettings(method="lora"))
+            data, given = Dataset("d", rows(7), []), settings(dropout=0.0)
+            built = subject.adapter_trainer(model.float(), chat, data, given, tmp_path / str(free), log)
+            subject.train(built, tmp_path / str(free), log)
+        assert (built.args.per_device_train_batch_size, built.state.global_step) == (4 if free else 1, 4)
+        adapters.append(torch.cat([p.flatten() for p in built.model.parameters() if p.requires_grad]))
+    assert torch.allclose(*adapters, atol=2e-4)
+    assert [message.endswith("so they are computed 1 at a time") for message in messages] == [True]
+
+
+def test_as_many_rows_at_a_time_as_fit(tiny_base: Base) -> None:
+    """A divisor of the batch, so that each step learns from as many rows as the spec says; one row if none fits."""
+    with quiet():
+        from train.adapter import new_adapter
+        from train.batch_memory import rows_at_once
+
+        model, _ = load_for_training(tiny_base, TrainSettings(method="lora"))
+        adapted = new_adapter(model, settings())
+    one = next(free for free in range(1, 2**30, 2**20) if rows_at_once(adapted, 6, 300, 100, 2 * free) > 1) // 2
+    assert [rows_at_once(adapted, 6, 300, 100, share * one) for share in (1, 3, 9, 11, 20)] == [1, 1, 3, 3, 6]
+    assert rows_at_once(adapted, 6, 600, 200, 9 * one) < rows_at_once(adapted, 6, 300, 100, 9 * one)

@@ -64,7 +64,7 @@ from schemas.kinds import KINDS
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt, Seed
-from schemas.spec import EvaluateSettings
+from schemas.spec import EvaluateSettings, TrainSettings
 from schemas.wording import counted
 
 router = page_router()
@@ -266,7 +266,8 @@ def _heading(seeds: dict[str, Any], project: Project) -> str:
 _seed_cache: OrderedDict[Path, tuple[object, dict[str, Any]]] = OrderedDict()
 _CACHED_PROJECTS = 8  # projects whose seeds are cached
 _NOT_DECIDING: dict[str, Any] = {  # which seeds are used, or what they are too few for
-    **dict.fromkeys(("teacher", "teachers", "train", "review", "store", "budget", "personal", "export"), True),
+    **dict.fromkeys(("teacher", "teachers", "review", "store", "budget", "personal", "export"), True),
+    "train": set(TrainSettings.model_fields) - {"max_length"},
     "task": {"style"},
     "curate": {"gates"},
 }
