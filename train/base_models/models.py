@@ -3,8 +3,9 @@
 Memory is an estimate for choosing a model, not for exact planning: the weights (2 bytes per parameter for LoRA, 1.1 in
 8 bits, 0.6 in NF4), adapter and optimiser (1 % of the parameters at 16 bytes each), and 1.5 GiB plus half a GiB per
 billion parameters for activations, at batch 8 with 512 tokens and recomputed activations, as on a GPU; it has not been
-measured on every card. A CPU keeps the activations of a batch: SmolLM2-135M in bfloat16 peaked at 2.5 GiB with 8 rows
-of 128 tokens, and at 7.3 with 8 of 512.
+measured on every card. A CPU keeps the activations of a batch, or of as many of its rows as fit (`batch_memory`):
+SmolLM2-135M in bfloat16 peaked at 2.5 GiB with 8 rows of 128 tokens, at 7.1 with 8 of 512, and at 2.6 with those in
+four parts.
 """
 
 from __future__ import annotations
