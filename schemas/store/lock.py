@@ -28,6 +28,8 @@ from schemas.store.opening import is_older
 _PRODUCT = "pairsmith"
 _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long to wait for an upgrade by another process, and how often to check
 _REPORT_AFTER_S = 1.0
+_UNLABELLED = "it has just started"  # the lock is taken before its label is written, which a full disk prevents
+_UNLABELLED_TICKS = 5  # how often to check again for the label
 
 
 _NO_REVIEW = "--no-review"
@@ -70,11 +72,11 @@ def writer_lock(
     """Hold the writer lock; with `upgrades`, only for the duration of a store upgrade.
 
     If another process holds it for an upgrade, even one on behalf of a reader, this waits: the upgrade takes seconds,
-    and the user of either process did not ask for it. After a second, `say` gets a line with its name. Raises
-    StoreBusy.
+    and the user of either process did not ask for it. After a second, `say` gets a line with its name. A process that
+    has just taken it is given a second to write its label, which says whether it upgrades. Raises StoreBusy.
     """
     with contextlib.ExitStack() as locks:
-        began, may_wait, reported = time.monotonic(), True, False
+        began, may_wait, reported, unlabelled = time.monotonic(), True, False, 0
         while True:
             try:
                 still_held: StillHeld = locks.enter_context(
@@ -83,7 +85,9 @@ def writer_lock(
                 break
             except StoreBusy as busy:
                 waited_s = time.monotonic() - began
-                if not (may_wait or _UPGRADES in str(busy)) or waited_s > _UPGRADE_S:
+                unlabelled = unlabelled + 1 if _UNLABELLED in str(busy) else 0
+                is_upgrade = may_wait or _UPGRADES in str(busy) or 0 < unlabelled <= _UNLABELLED_TICKS
+                if not is_upgrade or waited_s > _UPGRADE_S:
                     raise
                 if waited_s >= _REPORT_AFTER_S and not reported:
                     reported = True
@@ -158,7 +162,7 @@ def _describe(label: bytes) -> str:
     try:
         return "pid {pid} on {host}, `{command}`, since {since}".format(**json.loads(label))
     except (ValueError, KeyError):
-        return "it has just started"
+        return _UNLABELLED
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -458,6 +459,19 @@ def test_tables_of_another_application_are_not_mixed_with_ours(tmp_path: Path) -
         raw.execute("CREATE TABLE calls (number TEXT)")
     with pytest.raises(StoreError, match=r"another application \('calls' is one of them\).*Use a separate database"):
         Store.open(f"sqlite:///{tmp_path / 'p.db'}")
+
+
+def test_a_lock_without_its_label_is_looked_at_again(tmp_path: Path) -> None:
+    """A process takes the lock before it writes its label. Until then nothing says that it only upgrades the store, so
+    a writer that meets it waits a moment; a holder that never writes one is reported."""
+    path = tmp_path / "p.db"
+    Store.open(f"sqlite:///{path}").close()
+    with Path(f"{path}.lock").open("wb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(StoreBusy, match="has just started"):
+            Store.open(f"sqlite:///{path}")
+        threading.Timer(0.5, fcntl.flock, (holder.fileno(), fcntl.LOCK_UN)).start()
+        Store.open(f"sqlite:///{path}").close()
 
 
 def test_upgrade_by_a_reader_is_waited_for(store_url: str) -> None:
