@@ -264,8 +264,8 @@ def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
     spanish = (
         "El museo cierra los lunes y abre hasta tarde los jueves, cuando la entrada es gratuita para todo el mundo."
     )
-    assert judge_text(source, french, steps)["gate/language@10"].keep is True
-    assert judge_text(source, spanish, steps)["gate/language@10"].keep is False
+    assert judge_text(source, french, steps)["gate/language@11"].keep is True
+    assert judge_text(source, spanish, steps)["gate/language@11"].keep is False
 
 
 def test_rules_for_numbers_in_words_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
