@@ -154,12 +154,12 @@ _FRACTION_POINT = re.compile(rf"(?<![\d.,])0[.,]({'|'.join(_DECIMALS.values())})
 
 def is_roman(number: Number, text: str) -> bool:
     """Whether the text contains a number up to 39 in Roman numerals: the 19th century is le XIXe siècle."""
-    digits = next(iter(number.forms))
-    if not digits.isdigit() or not 0 < int(digits) < 40:
-        return False
-    tens, ones = divmod(int(digits), 10)
-    roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
-    return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None
+    numerals = "|".join(sorted(_ROMAN[form] for form in number.forms if form in _ROMAN))
+    return bool(numerals and re.search(rf"\b(?:{numerals})(?:{alternation(words_of('ordinal'))})?\b", text))
+
+
+_ONES = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
+_ROMAN = {str(number): "X" * (number // 10) + _ONES[number % 10] for number in range(1, 40)}
 
 
 # The decimal separator of an amount: 87 400,00. Between other groups of digits it may be left out: 01.23.45.67.89.

@@ -10,7 +10,9 @@ import pytest
 from unicode_rbnf import RbnfEngine
 
 from curate.gates import gates_for, judge_text
+from curate.gates.amounts import changed_scale
 from curate.gates.answers import values
+from curate.gates.number_forms import Number, is_roman
 from curate.gates.readings import is_read_as
 from curate.gates.translations import translated
 from schemas.records import Generated, Sampling
@@ -64,6 +66,7 @@ def test_an_amount_in_cents_is_that_of_the_input() -> None:
         assert values(pair(input, json.dumps({"amount_cents": cents})), None, "en").reason.code == "ok"
         assert values(pair(input, json.dumps({"amount": cents})), None, "en").reason.code == "value"
         assert values(pair(input, json.dumps({"amount_cents": cents * 10})), None, "en").reason.code == "value"
+    assert values(pair("Total $5 due", json.dumps({"amount_cents": 10**400})), None, "en").reason.code == "value"
 
 
 @pytest.mark.parametrize(
@@ -276,3 +279,14 @@ def test_rules_for_numbers_in_words_are_read_once(monkeypatch: pytest.MonkeyPatc
     assert is_read_as("sjey hundar", 7, "fo")
     assert is_read_as("tríggir hundar", 3, "fo")
     assert read.count("fo") <= 1  # not at all if another test has asked about this language
+
+
+def test_verdict_does_not_depend_on_the_order_of_a_set() -> None:
+    """The order differs from process to process, and with it the verdict: the 19 of 3/4/19 is 2019 or 1919 too, and of
+    two amounts that changed, either was named."""
+    for number, numeral in enumerate(["X", "XI", "XII", "XIII", "XIV", "XV", "XVI", "XVII", "XVIII", "XIX"], 10):
+        forms = frozenset({str(number), f"19{number}", f"20{number}"})
+        assert is_roman(Number(str(number), forms), f"au {numeral}e siècle")
+    for first, second in ((3, 5), (5, 3), (7, 9), (9, 7)):
+        before, after = (f"{first} {scale}, then {second} {scale}" for scale in ("million", "billion"))
+        assert changed_scale(before, after, "en", "en") == (f"{first} million", f"{first} billion")
