@@ -245,7 +245,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         head, end = folded[start : match.start()], match.end()
         letters = "" if head in ("x", "v", "f") or head in words_of("before_amounts") else head
         parts = [number] if number.isdecimal() else _POINT.split(number)
-        if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
+        if len(parts) > 2 and not _is_grouped(number, parts):  # a date or a version: every part counts
             years = _years_of(parts[-1], ".".join(parts[:-1]) + ".")
             first = elsewhere.get(match.start(), frozenset()) | {_plain(parts[0])}
             yield Number(parts[0], first, letters)
@@ -262,6 +262,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         yield Number(folded[start:end] if letters else number, forms, letters)
 
 
+_INDIAN = re.compile(r"\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?")  # 12,34,567.50: lakhs and crores
 _SHORT_YEAR, _MAX_DAY, _DATE_MARKS = 2, 6, frozenset("/-")  # digits of the year in 3/4/24; letters of a day before it
 _FISCAL = "fy"  # FY24 is the fiscal year 2024
 _DAY = re.compile(r"(?<!\d)[0-3]?\d([./-])[0-3]?\d\1\Z")
@@ -339,8 +340,8 @@ def groups_by_space(language: str) -> bool:
     return _symbols(language).get("group", ",").isspace()
 
 
-def _is_grouped(parts: list[str]) -> bool:
-    return all(len(part) == 3 for part in parts[1:-1]) and len(parts[0]) <= 3
+def _is_grouped(number: str, parts: list[str]) -> bool:
+    return _INDIAN.fullmatch(number) is not None or (all(len(part) == 3 for part in parts[1:-1]) and len(parts[0]) <= 3)
 
 
 def _values(number: str, parts: list[str]) -> Iterator[str]:

@@ -325,9 +325,9 @@ def _quantities(folded: str, language: str) -> Iterator[tuple[int, int, Quantity
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
             continue
         end = match.end()
-        if match["number"] and match.start("number") in elsewhere:  # 6年 of 令和6年 is no duration
-            continue
         unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
+        if "duration-year" in unit and match.start("number") in elsewhere:  # 6年 of 令和6年 is no duration
+            continue
         number = match["number"] or match["signed"]
         whole = _grouped(folded, match) if len(_POINT.split(number)[0]) <= 3 else number
         for forms in _forms(number):
