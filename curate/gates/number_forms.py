@@ -169,3 +169,9 @@ _SEPARATOR = re.compile(r"(?<![\d.,])(\d+(?:[ .,'\u2019\u00a0\u202f\u2009]\d{3})
 def only_digits(text: str) -> str:
     """Return the digits of a text, with NUL before decimals: 874000 is not in 87 400,00."""
     return re.sub(r"[^\d\0]+", "", _SEPARATOR.sub("\\1\0\\2", text))
+
+
+def ends_in_group(digits: str, text: str) -> bool:
+    """Whether digits are in a text only up to the middle of a group of three: 250000 in 2.500.000."""
+    grouped = r"[^\d\0]*".join(digits) + r"(?!(?:(?<=\D\d)\d{1,2}|(?<=\D\d\d)\d)(?!\d))"
+    return re.search(grouped, _SEPARATOR.sub("\\1\0\\2", text)) is None

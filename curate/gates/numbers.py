@@ -20,6 +20,7 @@ from curate.gates.number_forms import (
     Number,
     are_computable,
     clock_forms,
+    ends_in_group,
     forms_of_fractions,
     fraction_forms,
     is_rounded,
@@ -135,7 +136,7 @@ class NumberMentions:
                 minute == "0" or self._has_any_form((minute,))
             )
         digits = only_digits(number.text)
-        return len(digits) >= 5 and digits in self._all_digits
+        return len(digits) >= 5 and digits in self._all_digits and not ends_in_group(digits, self._folded)
 
     def has_hours_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""

@@ -60,6 +60,21 @@ def test_an_amount_ten_or_a_hundred_times_too_large_is_found(input: str, languag
         assert reason_code(input, {"total": wrong}, language) == "value", wrong
 
 
+@pytest.mark.parametrize(
+    ("input", "wrong", "right", "language"),
+    [
+        ("Giá 2.500.000 đồng", 250000, 2500000, "vi"),
+        ("Deposit ₹12,34,567 due", 123456, 1234567, "en"),
+        ("कुल राशि ₹१२,३४,५६७ है", 123456, 1234567, "hi"),
+        ("مبلغ ۱۲۳٬۴۵۶ تومان", 12345, 123456, "fa"),
+    ],
+)
+def test_an_amount_without_its_last_digit_is_found(input: str, wrong: int, right: int, language: str) -> None:
+    """Its digits are in the text, as those of a telephone number are that is grouped differently."""
+    assert reason_code(input, {"total": right}, language) == "ok"
+    assert reason_code(input, {"total": wrong}, language) == "value"
+
+
 def test_an_amount_in_cents_is_that_of_the_input() -> None:
     """Payment services want hundredths, in a field that says so."""
     for input, cents in (("Total $12,345.60 due", 1_234_560), ("Total $19.99 due", 1_999)):
@@ -75,6 +90,7 @@ def test_an_amount_in_cents_is_that_of_the_input() -> None:
         ("Ring 01.23.45.67.89 an", "0123456789", "fr"),
         ("Telefon 0171 / 2345 678", "0171 2345678", "de"),
         ("CNPJ 12.345.678/0001-95", "12345678000195", "pt"),
+        ("IBAN DE89 3704 0044 0532 0130 00", "37040044", "de"),
         ("Beginn um 14:30 Uhr", "14.30", "de"),
         ("It starts at half past two", "14.30", "en"),
         ("Item 4.20 of the list", "4.20", "en"),
