@@ -130,14 +130,13 @@ def forms_of_fractions(folded: str) -> Iterator[str]:
 
 
 def fraction_forms(folded: str) -> dict[int, frozenset[str]]:
-    """Return the decimals of the fractions in folded text, by where their two numbers begin, with that of one part:
-    0.75 and 0.25 for 3/4, as in `three quarters`."""
+    """Return the decimals of the fractions in folded text, by where their two numbers begin: 0.75 for 3/4, and for its
+    4 that of one part too, 0.25, as in `three quarters`."""
     forms = dict[int, frozenset[str]]()
     for match in _LONE_FRACTION.finditer(folded):
-        below = match[1].partition("/")[2]
-        forms[match.start()] = forms[match.end() - len(below)] = frozenset(
-            f"0.{_DECIMALS[one]}" for one in (match[1], f"1/{below}")
-        )
+        value, below = f"0.{_DECIMALS[match[1]]}", match[1].partition("/")[2]
+        forms[match.start()] = frozenset((value,))
+        forms[match.end() - len(below)] = frozenset((value, f"0.{_DECIMALS[f'1/{below}']}"))
     return forms
 
 
