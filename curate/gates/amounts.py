@@ -58,6 +58,20 @@ def amounts(folded: str, language: str) -> tuple[Amount, ...]:
     return (*single, *sums)
 
 
+def scaled_values(folded: str, start: int, end: int, language: str) -> frozenset[str]:
+    """Return the values of a number in a folded text with the scale word behind it: `2.5 million`, `3m`."""
+    number, near = folded[start:end], folded[start : end + _MAX_SCALE]
+    if not near[len(number) :][:2].strip(" \u00a0-")[:1].isalpha() or len(number) > _MAX_LENGTH:
+        return frozenset()
+    letters = _LETTERS.match(near, len(number))
+    power = SHORT_SCALES.get(letters[0], 0) if letters else 0
+    short = (_plain(one.scaleb(power)) for one in (_readings(number) if power else ()))
+    named = (amount.values for amount in amounts(near, language)[:1] if amount.text.startswith(number))
+    return frozenset(short).union(*named)
+
+
+SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
+_LETTERS, _MAX_SCALE = re.compile(r"[^\W\d_]+"), 16  # letters of a scale word
 _NUMBER, _MAX_LENGTH = r"\d+(?:[.,]\d+)*", 20
 _GROUPED = re.compile(r"\d{1,3}\.\d{3}")
 _GAP = re.compile(r"[\s,]*(?:[^\W\d]{1,3}[\s,]+)?")  # with a word for *and*

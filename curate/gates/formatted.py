@@ -86,7 +86,7 @@ def has_mark(text: str) -> bool:
 
 def asks_for_markup(text: str) -> bool:
     """Whether a style or an input mentions markup, or a text with variables."""
-    return says("any", "markup_words", fold(text))
+    return says("any", "markup_words", fold(text)) is not None
 
 
 def _text_pair(pair: Pair) -> Pair | None:

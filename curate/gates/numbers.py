@@ -13,7 +13,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from math import inf, nextafter
 
-from curate.gates.amounts import GAPS, amounts, scale_zeros
+from curate.gates.amounts import GAPS, SHORT_SCALES, amounts, scale_zeros
 from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number_forms import (
@@ -200,7 +200,6 @@ def join_digit_groups(text: str) -> str:
     return _GROUPED.sub("", text)
 
 
-_SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
 _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3, "천": 3, "百": 2, "백": 2}
 # Digits mixed with scales: 3万5千, 1億2500万, 3만 5천, 1万2000円.
 _GROUP = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})(?!\d|[.,]\d)"
@@ -286,7 +285,7 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     """Return the values that a number may have, given the letters attached to it and the text around it."""
     parts = _POINT.split(number)
     forms = set(_values(number, parts))
-    for zeros in filter(None, (_SHORT_SCALES.get(tail), _scale_of(tail) or scale_zeros(after))):
+    for zeros in filter(None, (SHORT_SCALES.get(tail), _scale_of(tail) or scale_zeros(after))):
         if len(parts) <= 2:
             forms.add(_plain(parts[0] + "".join(parts[1:]).ljust(zeros, "0")))
     if tail == "s" and len(number) in (2, 4):
