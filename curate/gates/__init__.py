@@ -110,7 +110,7 @@ def gates_for(
 ) -> list[GateStep]:
     """Return the gates that the spec asks for, cheap ones first.
 
-    Each pattern and each user function is a gate of its own. Names look like `gate/length@1`, `gate/must:ar_flag@2` and
+    Each pattern and each user function is a gate of its own. Names look like `gate/length@1`, `gate/must:ar_flag@1` and
     `gate/user:rules:polite@1`. Paths and user modules are resolved relative to `folder`. An output that copies one of
     the `exemplars` counts as an echo. What the outputs in `seeds` have in common is no invention (`shared_facts`),
     and what contradicts nearly all of them is flagged (`usual_values`).
@@ -145,7 +145,7 @@ class _Asked(NamedTuple):
     of_text: bool = False
 
     def step(self, as_written: bool) -> GateStep:
-        version, flags = VERSIONS.get(self.name.partition(":")[0], 1), self.mode == "flag"
+        version, flags = VERSIONS.get(self.name, 1), self.mode == "flag"
         settings = self.settings if self.mode is True else [self.settings, self.mode]
         if self.of_text and as_written:
             settings = [settings, "as written"]

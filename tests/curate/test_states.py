@@ -79,7 +79,7 @@ def test_every_slot_has_a_state_that_matches_the_receipt(project: Project, store
     (failed,) = states(store, state="failed")
     assert (failed.reason, failed.step, failed.pair_id) == (Reason("empty", "nothing came"), "generate", None)
     (missing,) = states(store, code="missing:must")
-    assert missing.step == "gate/must:must@2"
+    assert missing.step == "gate/must:must@1"
     assert missing.reason is not None
     assert "nothing matches" in missing.reason.detail
     for kept in result.accepted:

@@ -105,7 +105,7 @@ def test_manifest_lists_every_file_and_row(project: Project, store: Store) -> No
     assert first["origin"]["prompt"] == "enhance/v1@0"
     assert first["origin"]["calls"] == [["k0", 1]]
     assert {v[0] for v in first["verdicts"]} == {
-        "gate/must:must@2",
+        "gate/must:must@1",
         "pool/contamination@4",
         "pool/duplicate@4",
         "pool/split@1",
@@ -177,7 +177,7 @@ def test_row_without_a_verdict_from_every_step_is_not_exported(project: Project,
     row = result.accepted[0]
     incomplete = type(row)(row.pair, row.split, row.score, row.verdicts[1:], row.reviews)
     broken = CurateResult(result.counts, result.reasons, (incomplete, *result.accepted[1:]), result.steps, result.facts)
-    with pytest.raises(RowCountMismatch, match="has no verdict from gate/must:must@2"):
+    with pytest.raises(RowCountMismatch, match="has no verdict from gate/must:must@1"):
         export_dataset(project, store, broken, project.folder / "dataset")
     assert not (project.folder / "dataset").exists()
 

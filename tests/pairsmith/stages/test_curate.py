@@ -103,7 +103,7 @@ def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
         ("dataset", lineage["split"])
     ]
     shown = generated.run("explain", row["pair_id"]).stdout
-    assert "gate/must:ends@2" in shown
+    assert "gate/must:ends@1" in shown
     assert "accepted" in shown
 
 
