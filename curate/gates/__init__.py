@@ -21,7 +21,7 @@ from inspect import Parameter, Signature, signature
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from curate.gate_versions import VERSIONS
 from curate.gates.answers import YEAR, generated_input, values
@@ -32,7 +32,7 @@ from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.doubted_labels import label
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
-from curate.gates.formatted import is_in_markup
+from curate.gates.formatted import asks_for_markup, is_in_markup, without_formatting
 from curate.gates.identification import check_language, is_known
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
@@ -121,35 +121,37 @@ def gates_for(
     if "zh" in codes and "ja" not in codes:  # Japanese has characters that look Traditional
         style = in_simplified(style)
     asked = chain(
-        _length_gate(gates.length, style),
+        [_Asked("length", partial(length, bounds=gates.length), identity(gates.length), of_text=True)]
+        if gates.length
+        else [],
         _listed_gates(task, gates, style, exemplars, seeds),
         _language_gates(task, gates),
         _pattern_gates(gates),
         _gates_of_form(task, form, gates, style, folder),
         _gates_in_files(gates, folder),
     )
-    return [one.step for one in asked]
+    as_written = asks_for_markup(style)
+    return [one.step(as_written) for one in asked]
 
 
 class _Asked(NamedTuple):
-    """A gate that the spec asks for. Its verdicts also depend on `settings`."""
+    """A gate that the spec asks for. Its verdicts also depend on `settings`. One `of_text` sees no markup that only
+    formats it, unless the style asks for markup."""
 
     name: str
     gate: Gate
     settings: Any = None
     mode: Mode = True
+    of_text: bool = False
 
-    @property
-    def step(self) -> GateStep:
+    def step(self, as_written: bool) -> GateStep:
         version, flags = VERSIONS.get(self.name, 1), self.mode == "flag"
         settings = self.settings if self.mode is True else [self.settings, self.mode]
+        if self.of_text and as_written:
+            settings = [settings, "as written"]
         fingerprint = content_id("gate", [self.name, version, settings])
-        return GateStep(f"gate/{self.name}@{version}", fingerprint, flagged(self.gate) if flags else self.gate, flags)
-
-
-def _length_gate(bounds: LengthSettings | Literal[False], style: str) -> Iterator[_Asked]:
-    if bounds:
-        yield _Asked("length", on_text_alone(partial(length, bounds=bounds), style), identity(bounds))
+        gate = on_text_alone(self.gate) if self.of_text and not as_written else self.gate
+        return GateStep(f"gate/{self.name}@{version}", fingerprint, flagged(gate) if flags else gate, flags)
 
 
 def _language_codes(task: TaskSettings) -> tuple[str, str]:
@@ -162,14 +164,14 @@ def _listed_gates(
 ) -> Iterator[_Asked]:
     """The gates in `_BY_KEY`."""
     code, input_code = _language_codes(task)
-    tables = phrases(code).digest
+    tables, shown = phrases(code).digest, str if asks_for_markup(style) else without_formatting
     task_values: dict[str, Any] = {
         "style": style,
         "language": code,
         "input_language": input_code,
         "kind": task.kind,
         "exemplars": tuple(
-            (in_simplified(one.input, input_code), in_simplified(one.output, code)) for one in exemplars
+            (in_simplified(shown(one.input), input_code), in_simplified(shown(one.output), code)) for one in exemplars
         ),
     }
     parts = tuple(in_simplified(part, code) for part in shared_facts(seeds, task.kind, task.output_language))
@@ -201,9 +203,7 @@ def _listed_gates(
         wrapped = bound if name == "repetition" else on_shortened(bound)
         if name != "encoding":
             wrapped = in_one_script(wrapped, code, input_code)
-        if name not in _OF_MARKUP:
-            wrapped = on_text_alone(wrapped, style)
-        yield _Asked(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
+        yield _Asked(name, wrapped, [*dict.fromkeys(known.values()), tables], mode, name not in _OF_MARKUP)
 
 
 def _language_gates(task: TaskSettings, gates: GateSettings) -> Iterator[_Asked]:
@@ -217,7 +217,7 @@ def _language_gates(task: TaskSettings, gates: GateSettings) -> Iterator[_Asked]
             if name == "language" and task.kind == "free":  # which may be in a language that its input names
                 judged = [judged, task.kind]
             gate = on_shortened(partial(identify, code=code, input_code=input_code))
-            yield _Asked(name, on_text_alone(gate, task.style), judged, mode)
+            yield _Asked(name, gate, judged, mode, of_text=True)
 
 
 def _pattern_gates(gates: GateSettings) -> Iterator[_Asked]:
@@ -240,7 +240,7 @@ def _gates_of_form(
             input_gates.append(partial(language, code=input_code))
         settings = [style, input_code, phrases(input_code).digest]
         gate = on_shortened(partial(generated_input, gates=input_gates))
-        yield _Asked("input", on_text_alone(in_one_script(gate, input_code, input_code), style), settings)
+        yield _Asked("input", in_one_script(gate, input_code, input_code), settings, of_text=True)
     if form.labels:
         named = tuple(form.labels)
         settings = [list(named), input_code, phrases(code).digest]
@@ -253,8 +253,7 @@ def _gates_of_form(
         years = YEAR.findall(style)
         gate = on_shortened(partial(values, schema=keys, language=input_code, years=years, style=style))
         settings = [form.schema, input_code, style]
-        gate = on_text_alone(in_one_script(gate, input_code, input_code), style)
-        yield _Asked("values", gate, settings, gates.values)
+        yield _Asked("values", in_one_script(gate, input_code, input_code), settings, gates.values, of_text=True)
     if gates.translated:
         gate = on_shortened(partial(translated, language=input_code, to=code, style=style))
         settings = [input_code, code, style]
@@ -277,9 +276,9 @@ def gates_of(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:
         gates = gates.model_copy(update={"toxic": True})
     steps = gates_for(spec.task, gates, project.folder, spec.exemplars, seeds)
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
-        fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
-        gate = on_text_alone(on_shortened(partial(pii, kinds=kinds)), spec.task.style)
-        steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
+        gate = on_shortened(partial(pii, kinds=kinds))
+        personal = _Asked("personal", gate, kinds, of_text=True)
+        steps.append(personal.step(asks_for_markup(spec.task.style)))
     return steps
 
 

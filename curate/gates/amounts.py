@@ -15,6 +15,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.number_words import SECOND_SCRIPT
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import listed_values
@@ -57,6 +58,20 @@ def amounts(folded: str, language: str) -> tuple[Amount, ...]:
     return (*single, *sums)
 
 
+def scaled_values(folded: str, start: int, end: int, language: str) -> frozenset[str]:
+    """Return the values of a number in a folded text with the scale word behind it: `2.5 million`, `3m`."""
+    number, near = folded[start:end], folded[start : end + _MAX_SCALE]
+    if not near[len(number) :][:2].strip(" \u00a0-")[:1].isalpha() or len(number) > _MAX_LENGTH:
+        return frozenset()
+    letters = _LETTERS.match(near, len(number))
+    power = SHORT_SCALES.get(letters[0], 0) if letters else 0
+    short = (_plain(one.scaleb(power)) for one in (_readings(number) if power else ()))
+    named = (amount.values for amount in amounts(near, language)[:1] if amount.text.startswith(number))
+    return frozenset(short).union(*named)
+
+
+SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
+_LETTERS, _MAX_SCALE = re.compile(r"[^\W\d_]+"), 16  # letters of a scale word
 _NUMBER, _MAX_LENGTH = r"\d+(?:[.,]\d+)*", 20
 _GROUPED = re.compile(r"\d{1,3}\.\d{3}")
 _GAP = re.compile(r"[\s,]*(?:[^\W\d]{1,3}[\s,]+)?")  # with a word for *and*
@@ -117,8 +132,8 @@ def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str,
     """
     here = _by_digits(before, language)
     there = _by_digits(after, to) if here else here
-    for digits in here.keys() & there.keys():
-        if here[digits].power != there[digits].power:
+    for digits in here:  # in their order, which that of a set is not
+        if digits in there and here[digits].power != there[digits].power:
             return here[digits].text, there[digits].text
     return None
 
@@ -141,19 +156,23 @@ def at_another_scale(before: str, after: str, language: str, to: str) -> frozens
 
 
 _MARK = re.compile(r"[.,]")
-_WHOLE = re.compile(r"(?<![\d.,])(?:\d{1,3}([.,])\d{3}(?:\1\d{3}){0,3}|\d{4,15})(?![.,]?\d)")
+_WHOLE = re.compile(  # the second one as in India
+    r"(?<![\d.,])(?:\d{1,3}([.,])\d{3}(?:\1\d{3}){0,3}|\d{1,2}(?:,\d\d){1,4},\d{3}|\d{4,15})(?![.,]?\d)"
+)
 
 
 @cache
 def scale_powers(language: str) -> dict[str, int]:
     """Return the scale words of the tables and those of the CLDR for a language, with their powers of ten.
 
-    `billion` and `trillion` of the tables count in English only, because elsewhere they may mean 10^12 and 10^18.
+    Some of the tables count in some languages only: elsewhere, `billion` may be 10^12, and `2 mil` 2 million.
     """
     listed = listed_values("scale_names") | listed_values("scales")
-    short = {"billion", "trillion"} if language != "en" else set()
-    tables = {word: int(power) for word, power in listed.items() if word not in short}
+    tables = {word: int(power) for word, power in listed.items() if language in _ONLY_IN.get(word, (language,))}
     return tables | {word: power for word, (power, _) in _compact_scales(language).items()}
+
+
+_ONLY_IN = {"billion": ("en",), "trillion": ("en",), "mil": ("es", "pt", "ca", "gl")}
 
 
 @cache
@@ -165,17 +184,18 @@ def scales_before_digits(language: str) -> tuple[str, ...]:
 @cache
 def _compact_scales(language: str) -> dict[str, tuple[int, bool]]:
     """Return the scale words beside digits, from the Unicode CLDR, with their powers of ten and whether they stand
-    before the number: `tỷ` is (9, False), `elfu` (3, True). A single letter is none."""
+    before the number: `tỷ` is (9, False), `elfu` (3, True). A single letter is none, nor is the Catalan `km`."""
     from babel import Locale, UnknownLocaleError
 
     try:
-        formats = Locale.parse(language).compact_decimal_formats.values()
+        places = filter(None, (language, SECOND_SCRIPT.get(language)))
+        formats = [form for place in places for form in Locale.parse(place).compact_decimal_formats.values()]
     except (UnknownLocaleError, ValueError):
         return {}
     scales = dict[str, tuple[int, bool]]()
     for power, form in (item for plurals in formats for forms in plurals.values() for item in forms.items()):
         scale = _SCALE.fullmatch(fold(_MARKS.sub("", form.pattern.partition(";")[0])))
-        if scale and len(word := (scale[1] or scale[3] or "").rstrip(".")) > 1:
+        if scale and len(word := (scale[1] or scale[3] or "").rstrip(".")) > 1 and word != "km":
             for spelling in (word, f"{word}."):
                 scales.setdefault(spelling, (len(power) - len(scale[2]), bool(scale[1])))
     return scales

@@ -84,9 +84,10 @@ def other_calendars(folded: str) -> dict[int, frozenset[str]]:
     if _ARABIC.search(folded):
         years |= {year.start(year.lastindex or 0): _hijri_years(year) for year in _hijri_year().finditer(folded)}
         days += [(match, "", _hijri_days(match)) for match in _hijri_date().finditer(folded)]
-    if _PERSIAN.search(folded):
+    solar = [*_solar_date().finditer(folded)] if _ARABIC.search(folded) else []
+    if _PERSIAN.search(folded) or any(match["day_a"] for match in solar):
         years |= {year.start(): {int(year[0]) + 621, int(year[0]) + 622} for year in _SOLAR.finditer(folded)}
-        for match in _solar_date().finditer(folded):
+        for match in solar:
             name, digits = "_a" if match["day_a"] else "_b", listed_values("solar_months")
             month = int(digits.get(match[f"month{name}"], 0) or match[f"month{name}"])
             with suppress(ValueError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from html import unescape
 from typing import Literal
 
@@ -50,51 +51,56 @@ _AS_MARKDOWN = (
     (re.compile(r"</t[dh]>\s*(?=<t[dh]\b)", re.IGNORECASE), " | "),
     (re.compile(r"<br\s?/?>|<hr\s?/?>|</(?:p|div|[uo]l|h[1-6]|blockquote|tr|d[td])>", re.IGNORECASE), "\n"),
 )
+_MARKS = re.compile(r"[`|>-] ?")
 _BLANK_LINES = re.compile(r"\n[ \t]*(?=\n[ \t]*\n)")
+_BBCODE_NAMES = "(?:b|i|u|s|url|quote|list|img|size|colou?r|center|font)"
+_BBCODE_END = re.compile(rf"\[/{_BBCODE_NAMES}\]", re.IGNORECASE)  # a[i] and b[s] are in code, and [/u] is not
 _BBCODE = re.compile(
-    r"\[(?:/?(?:b|i|u|s|url|quote|list|img|size|colou?r|center|font)|url=(?P<address>[^\]\[\n]*)|(?:size|colou?r|font|quote|list)=[^\]\[\n]*|\*)\]",
+    rf"\[(?:/?{_BBCODE_NAMES}|url=(?P<address>[^\]\[\n]*)|(?:size|colou?r|font|quote|list)=[^\]\[\n]*|\*)\]",
     re.IGNORECASE,
 )
 
 
-def text_pair(pair: Pair, style: str) -> Pair:
+def text_pair(pair: Pair) -> Pair:
     """Return a pair whose texts are as a reader sees them: without such markup, with the addresses of links.
 
-    It is returned as it is if `style` or the input mentions markup, if the input or output has other tags, or if only
-    the tags differ.
+    It is returned as it is if the input mentions markup, if the input or output has other tags, or if only the tags
+    differ.
     """
-    by_style: dict[str, Pair] | Literal[False] | None = pair.__dict__.get("_text")
-    if by_style is None:  # all gates need it, and a pair never changes
-        has_mark = any(mark in text for text in (pair.input, pair.output) for mark in _MARKS)
-        by_style = pair.__dict__["_text"] = {} if has_mark else False
-    if by_style is False:
-        return pair
-    if style not in by_style:
-        by_style[style] = _text_pair(pair, style)
-    return by_style[style]
+    shown: Pair | Literal[False] | None = pair.__dict__.get("_text")
+    if shown is None:  # all gates need it, and a pair never changes
+        marked = has_mark(pair.input) or has_mark(pair.output)
+        shown = pair.__dict__["_text"] = (_text_pair(pair) if marked else None) or False
+    return shown or pair
 
 
-def is_unmarked(pair: Pair) -> bool:
-    """Whether a pair is known to have no markup at all."""
+def is_text_alone(pair: Pair) -> bool:
+    """Whether a pair is known to be as a reader sees it."""
     return pair.__dict__.get("_text") is False
 
 
-_MARKS = ("<", "[/", "{%")
+def has_mark(text: str) -> bool:
+    """Whether a text may have markup."""
+    return "<" in text or "[/" in text or "{%" in text
 
 
-def _text_pair(pair: Pair, style: str) -> Pair:
+def asks_for_markup(text: str) -> bool:
+    """Whether a style or an input mentions markup, or a text with variables."""
+    return says("any", "markup_words", fold(text)) is not None
+
+
+def _text_pair(pair: Pair) -> Pair | None:
+    """Return a pair as a reader sees it, None if that is the pair itself."""
     texts = pair.input, pair.output
     if all("{%" in text for text in texts):
         texts = _STATEMENT.sub("", pair.input), _STATEMENT.sub("", pair.output)
     input, output = (without_formatting(text) for text in texts)
     if (input, output) == (pair.input, pair.output):
-        return pair
+        return None
     if any(new == old and ("</" in old or _BREAK.search(old)) for old, new in zip(texts, (input, output), strict=True)):
-        return pair
-    if input.split() == output.split() and _differ_in_tags(pair):
-        return pair
-    if says("any", "markup_words", fold(f"{style}\n{input}")):
-        return pair
+        return None
+    if (input.split() == output.split() and _differ_in_tags(pair)) or asks_for_markup(input):
+        return None
     return pair.model_copy(update={"input": input, "output": output})
 
 
@@ -104,9 +110,10 @@ def _differ_in_tags(pair: Pair) -> bool:
     return here != there and (len(here) != len(there) or any("=" in tag for tag in (*here, *there)))
 
 
-def without_formatting(text: str) -> str:
-    """Return the text alone if it is wholly in such markup, otherwise as it is."""
-    shown = _BBCODE.sub(_of_bbcode, text) if "[/" in text else text
+def without_formatting(text: str, *, as_markdown: bool = True) -> str:
+    """Return the text alone if it is wholly in such markup, otherwise as it is. Lists, quotations and code are written
+    as in Markdown, or without marks."""
+    shown = _BBCODE.sub(partial(_of_bbcode, as_markdown=as_markdown), text) if _BBCODE_END.search(text) else text
     if "<" not in shown:
         return shown
     shown = shown.strip()
@@ -120,15 +127,16 @@ def without_formatting(text: str) -> str:
         return text
     shown = _LINK.sub(_link, shown)
     for pattern, mark in _AS_MARKDOWN:
-        shown = pattern.sub(mark, shown)
+        shown = pattern.sub(mark if as_markdown else _MARKS.sub("", mark), shown)
     shown = unescape(_BLANK_LINES.sub("", _TAG.sub("", shown))).strip()
     return shown if shown or not _IMAGE.search(text) else text
 
 
-def _of_bbcode(tag: re.Match[str]) -> str:
+def _of_bbcode(tag: re.Match[str], *, as_markdown: bool) -> str:
     if tag["address"]:
         return f"{tag['address']} "
-    return _BBCODE_LINES.get(tag[0][:6].casefold(), "")
+    line = _BBCODE_LINES.get(tag[0][:6].casefold(), "")
+    return line if as_markdown else _MARKS.sub("", line)
 
 
 _BBCODE_LINES = {"[*]": "\n- ", "[quote": "\n> ", "[/quot": "\n"}

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
 from curate.gates.folding import shorten_runs
-from curate.gates.formatted import is_unmarked, text_pair
+from curate.gates.formatted import is_text_alone, text_pair
 from schemas.records import Pair, Reason
 from schemas.wording import quote as quote
 
@@ -98,13 +98,13 @@ def _shortened_pair(pair: Pair) -> Pair:
     return short or pair
 
 
-def on_text_alone(gate: Gate, style: str) -> Gate:
+def on_text_alone(gate: Gate) -> Gate:
     """Return `gate` as one that sees the texts of a pair without markup that only formats them (`text_pair`)."""
-    return partial(_judge_text_alone, gate, style)
+    return partial(_judge_text_alone, gate)
 
 
-def _judge_text_alone(gate: Gate, style: str, pair: Pair) -> Judgement:
-    return gate(text_pair(pair, style))
+def _judge_text_alone(gate: Gate, pair: Pair) -> Judgement:
+    return gate(text_pair(pair))
 
 
 def run_gate(step: GateStep, pair: Pair) -> Judgement:
@@ -118,28 +118,27 @@ def run_gate(step: GateStep, pair: Pair) -> Judgement:
 def run_gate_on_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
     """Run a gate on each pair, with the error handling of `run_gate`."""
     flags, judge = _unwrap(_flag, step.judge)
-    style, judge = _unwrap(_judge_text_alone, judge)
+    alone, judge = _unwrap(_judge_text_alone, judge)
     short, judge = _unwrap(_judge_shortened, judge)
     judgements = list[Judgement]()
     for pair in pairs:
         try:
-            shown = pair if style is None or is_unmarked(pair) else text_pair(pair, *style)
-            whole = short is None or shown.__dict__.get("_short") is False  # it is known to have no overlong run
+            shown = text_pair(pair) if alone and not is_text_alone(pair) else pair
+            whole = not short or shown.__dict__.get("_short") is False  # it is known to have no overlong run
             judgement = judge(shown if whole else _shortened_pair(shown))
         except Exception as error:
             judgement = crashed(f"{type(error).__name__}: {error}")
-        judgements.append(only_flagged(judgement) if flags is not None and judgement.keep is False else judgement)
+        judgements.append(only_flagged(judgement) if flags and judgement.keep is False else judgement)
     return judgements
 
 
-def _unwrap(wrapper: Callable[..., Judgement], gate: Gate) -> tuple[tuple[str, ...] | None, Gate]:
-    """Return the other arguments of `wrapper` if it wraps a gate, else None, and the wrapped gate.
+def _unwrap(wrapper: Callable[..., Judgement], gate: Gate) -> tuple[bool, Gate]:
+    """Return whether `wrapper` wraps a gate, and the wrapped gate.
 
     Unwrapping it once saves one call per pair, which is a large part of the time of a cheap gate.
     """
-    if not isinstance(gate, partial) or gate.func is not wrapper:
-        return None, gate
-    return gate.args[1:], gate.args[0]
+    is_wrapped = isinstance(gate, partial) and gate.func is wrapper
+    return is_wrapped, gate.args[0] if is_wrapped else gate  # type: ignore[attr-defined]
 
 
 def crashed(sentence: str) -> Judgement:

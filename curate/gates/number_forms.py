@@ -130,11 +130,13 @@ def forms_of_fractions(folded: str) -> Iterator[str]:
 
 
 def fraction_forms(folded: str) -> dict[int, frozenset[str]]:
-    """Return the decimals of the fractions in folded text, by where their two numbers begin."""
+    """Return the decimals of the fractions in folded text, by where their two numbers begin: 0.75 for 3/4, and for its
+    4 that of one part too, 0.25, as in `three quarters`."""
     forms = dict[int, frozenset[str]]()
     for match in _LONE_FRACTION.finditer(folded):
-        below = match[1].partition("/")[2]
-        forms[match.start()] = forms[match.end() - len(below)] = frozenset([f"0.{_DECIMALS[match[1]]}"])
+        value, below = f"0.{_DECIMALS[match[1]]}", match[1].partition("/")[2]
+        forms[match.start()] = frozenset((value,))
+        forms[match.end() - len(below)] = frozenset((value, f"0.{_DECIMALS[f'1/{below}']}"))
     return forms
 
 
@@ -151,12 +153,12 @@ _FRACTION_POINT = re.compile(rf"(?<![\d.,])0[.,]({'|'.join(_DECIMALS.values())})
 
 def is_roman(number: Number, text: str) -> bool:
     """Whether the text contains a number up to 39 in Roman numerals: the 19th century is le XIXe siècle."""
-    digits = next(iter(number.forms))
-    if not digits.isdigit() or not 0 < int(digits) < 40:
-        return False
-    tens, ones = divmod(int(digits), 10)
-    roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
-    return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None
+    numerals = "|".join(sorted(_ROMAN[form] for form in number.forms if form in _ROMAN))
+    return bool(numerals and re.search(rf"\b(?:{numerals})(?:{alternation(words_of('ordinal'))})?\b", text))
+
+
+_ONES = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
+_ROMAN = {str(number): "X" * (number // 10) + _ONES[number % 10] for number in range(1, 40)}
 
 
 # The decimal separator of an amount: 87 400,00. Between other groups of digits it may be left out: 01.23.45.67.89.
@@ -166,3 +168,9 @@ _SEPARATOR = re.compile(r"(?<![\d.,])(\d+(?:[ .,'\u2019\u00a0\u202f\u2009]\d{3})
 def only_digits(text: str) -> str:
     """Return the digits of a text, with NUL before decimals: 874000 is not in 87 400,00."""
     return re.sub(r"[^\d\0]+", "", _SEPARATOR.sub("\\1\0\\2", text))
+
+
+def ends_in_group(digits: str, text: str) -> bool:
+    """Whether digits are in a text only up to the middle of a group of three: 250000 in 2.500.000."""
+    grouped = r"[^\d\0]*".join(digits) + r"(?!(?:(?<=\D\d)\d{1,2}|(?<=\D\d\d)\d)(?!\d))"
+    return re.search(grouped, _SEPARATOR.sub("\\1\0\\2", text)) is None

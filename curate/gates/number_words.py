@@ -303,7 +303,7 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
         named = {
             fold(name).strip(" ."): day
             for width in (("wide", "abbreviated") if language == "zh" else ("wide",))
-            for code in filter(None, (language, _SECOND_SCRIPT.get(language)))
+            for code in filter(None, (language, SECOND_SCRIPT.get(language)))
             for day, name in get_day_names(width, "format", code).items()
         }
     except (UnknownLocaleError, ValueError):
@@ -351,7 +351,7 @@ _NASAL = re.compile("ँ|[ङञणनम]्(?=[क-म])")
 _ARABIC_ENDINGS = ((r"\Z", ""), (r"ة(?=\s|\Z)", ""), (r"ة(?=\s)", "ا"))
 
 
-_SECOND_SCRIPT = {"sr": "sr_Latn"}  # languages with two scripts, whose table covers one
+SECOND_SCRIPT = {"sr": "sr_Latn"}  # languages with two scripts, whose table covers one
 
 
 @cache
@@ -378,7 +378,7 @@ def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str
             with suppress(NoRuleForNumberError, ValueError):  # those of Tamil end at 20
                 for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
                     yield from ((form, str(number)) for form in _inflections(text, language))
-    if also := _SECOND_SCRIPT.get(language):
+    if also := SECOND_SCRIPT.get(language):
         yield from _numbers(also, ordinals=ordinals)
 
 
@@ -401,5 +401,5 @@ def _months(language: str) -> Iterator[tuple[str, str]]:
                             yield from ((f"{prefix}{name}", str(number)) for prefix in prefixes)
     except (UnknownLocaleError, ValueError):
         return
-    if also := _SECOND_SCRIPT.get(language):
+    if also := SECOND_SCRIPT.get(language):
         yield from _months(also)

@@ -13,13 +13,14 @@ from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from math import inf, nextafter
 
-from curate.gates.amounts import GAPS, amounts, scale_zeros
+from curate.gates.amounts import GAPS, SHORT_SCALES, amounts, scale_zeros
 from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number_forms import (
     Number,
     are_computable,
     clock_forms,
+    ends_in_group,
     forms_of_fractions,
     fraction_forms,
     is_rounded,
@@ -135,7 +136,7 @@ class NumberMentions:
                 minute == "0" or self._has_any_form((minute,))
             )
         digits = only_digits(number.text)
-        return len(digits) >= 5 and digits in self._all_digits
+        return len(digits) >= 5 and digits in self._all_digits and not ends_in_group(digits, self._folded)
 
     def has_hours_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""
@@ -199,7 +200,6 @@ def join_digit_groups(text: str) -> str:
     return _GROUPED.sub("", text)
 
 
-_SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
 _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3, "천": 3, "百": 2, "백": 2}
 # Digits mixed with scales: 3万5千, 1億2500万, 3만 5천, 1万2000円.
 _GROUP = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})(?!\d|[.,]\d)"
@@ -245,7 +245,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         head, end = folded[start : match.start()], match.end()
         letters = "" if head in ("x", "v", "f") or head in words_of("before_amounts") else head
         parts = [number] if number.isdecimal() else _POINT.split(number)
-        if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
+        if len(parts) > 2 and not _is_grouped(number, parts):  # a date or a version: every part counts
             years = _years_of(parts[-1], ".".join(parts[:-1]) + ".")
             first = elsewhere.get(match.start(), frozenset()) | {_plain(parts[0])}
             yield Number(parts[0], first, letters)
@@ -262,6 +262,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         yield Number(folded[start:end] if letters else number, forms, letters)
 
 
+_INDIAN = re.compile(r"\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?")  # 12,34,567.50: lakhs and crores
 _SHORT_YEAR, _MAX_DAY, _DATE_MARKS = 2, 6, frozenset("/-")  # digits of the year in 3/4/24; letters of a day before it
 _FISCAL = "fy"  # FY24 is the fiscal year 2024
 _DAY = re.compile(r"(?<!\d)[0-3]?\d([./-])[0-3]?\d\1\Z")
@@ -284,7 +285,7 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     """Return the values that a number may have, given the letters attached to it and the text around it."""
     parts = _POINT.split(number)
     forms = set(_values(number, parts))
-    for zeros in filter(None, (_SHORT_SCALES.get(tail), _scale_of(tail) or scale_zeros(after))):
+    for zeros in filter(None, (SHORT_SCALES.get(tail), _scale_of(tail) or scale_zeros(after))):
         if len(parts) <= 2:
             forms.add(_plain(parts[0] + "".join(parts[1:]).ljust(zeros, "0")))
     if tail == "s" and len(number) in (2, 4):
@@ -339,8 +340,8 @@ def groups_by_space(language: str) -> bool:
     return _symbols(language).get("group", ",").isspace()
 
 
-def _is_grouped(parts: list[str]) -> bool:
-    return all(len(part) == 3 for part in parts[1:-1]) and len(parts[0]) <= 3
+def _is_grouped(number: str, parts: list[str]) -> bool:
+    return _INDIAN.fullmatch(number) is not None or (all(len(part) == 3 for part in parts[1:-1]) and len(parts[0]) <= 3)
 
 
 def _values(number: str, parts: list[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.formatted import without_formatting
+from curate.gates.formatted import has_mark, without_formatting
 from curate.gates.judgement import Judgement, crashed, passed, quote, rejected
 from schemas.records import Pair
 from schemas.time_limit import CheckTimedOut, search
@@ -18,7 +18,7 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     counts, too.
     """
     try:
-        match = _search(pattern, pair, f"must '{name}'")
+        match = _search(pattern, pair, f"must '{name}'", as_markdown=True)
     except CheckTimedOut as late:
         return crashed(str(late))
     if match:
@@ -28,9 +28,12 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
 
 
 def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
-    """The output contains no match of `pattern`. Reason: `present:<name>`, with the match."""
+    """The output contains no match of `pattern`. Reason: `present:<name>`, with the match.
+
+    An item of a list in HTML has no hyphen, and code no backtick: a pattern against Markdown does not object to them.
+    """
     try:
-        match = _search(pattern, pair, f"must_not '{name}'")
+        match = _search(pattern, pair, f"must_not '{name}'", as_markdown=False)
     except CheckTimedOut as late:
         return crashed(str(late))
     if match:
@@ -38,11 +41,11 @@ def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     return passed("not found")
 
 
-def _search(pattern: re.Pattern[str], pair: Pair, what: str) -> re.Match[str] | None:
+def _search(pattern: re.Pattern[str], pair: Pair, what: str, *, as_markdown: bool) -> re.Match[str] | None:
     """Search an output, and if nothing matches, the text alone of one in markup. Raises CheckTimedOut."""
-    if (match := search(pattern, pair.output, what, describe_row(pair))) or "<" not in pair.output:
+    if (match := search(pattern, pair.output, what, describe_row(pair))) or not has_mark(pair.output):
         return match
-    text = without_formatting(pair.output)
+    text = without_formatting(pair.output, as_markdown=as_markdown)
     return search(pattern, text, what, describe_row(pair)) if text != pair.output else None
 
 

@@ -219,7 +219,8 @@ def is_computed(text: str, leaf: Any) -> bool:
 def in_main_unit(at: str, leaf: Any) -> float | None:
     """The amount that a field such as `amount_cents` has in hundredths, in its main unit; None for any other field."""
     unit = fold(at).replace("_", ".").rpartition(".")[2]
-    return leaf / 100 if type(leaf) is int and is_listed("any", "fields_hundredths", unit) else None
+    is_amount = type(leaf) is int and abs(leaf) < _MAX_SUM
+    return leaf / 100 if is_amount and is_listed("any", "fields_hundredths", unit) else None
 
 
 def inferred_values(text: str, figures: str, value: Any, language: str) -> frozenset[str]:

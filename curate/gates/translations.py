@@ -37,7 +37,7 @@ from curate.gates.changed_values import other_half_of_day
 from curate.gates.coverage import roots, share
 from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
-from curate.gates.formatted import text_pair
+from curate.gates.formatted import asks_for_markup, text_pair
 from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
@@ -84,7 +84,9 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     The first one found is reported.
     Not covered: numbers that the translation invents; converted units.
     """
-    shown = text_pair(pair, style)
+    shown = text_pair(pair)
+    if shown is not pair and asks_for_markup(style):
+        shown = pair
     judgement = _judge_translation(shown, language, to, style)
     if shown is pair or not judgement.keep or judgement.flags:
         return judgement

@@ -14,6 +14,7 @@ from itertools import islice, pairwise, product
 from math import isclose
 from operator import mul
 
+from curate.gates.amounts import scaled_values
 from curate.gates.calendars import other_calendars
 from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_forms import with_decimal_fractions
@@ -325,23 +326,22 @@ def _quantities(folded: str, language: str) -> Iterator[tuple[int, int, Quantity
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
             continue
         end = match.end()
-        if match["number"] and match.start("number") in elsewhere:  # 6年 of 令和6年 is no duration
-            continue
         unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
+        if "duration-year" in unit and match.start("number") in elsewhere:  # 6年 of 令和6年 is no duration
+            continue
         number = match["number"] or match["signed"]
         whole = _grouped(folded, match) if len(_POINT.split(number)[0]) <= 3 else number
+        scaled = scaled_values(folded, *match.span("signed"), language) if match["signed"] else ()
         for forms in _forms(number):
             if whole != number:
                 (grouped,) = _forms(re.sub(r"[^\d.,]", "", whole))
                 forms = grouped if "'" in whole or groups_by_space(language) else forms | grouped
-            yield match.start(), end, (forms, unit, match[0].strip().replace(number, whole, 1))
+            yield match.start(), end, (forms.union(scaled), unit, match[0].strip().replace(number, whole, 1))
 
 
 def _grouped(folded: str, match: re.Match[str]) -> str:
-    """Return the number of a quantity with its groups of digits: `1 500` in `1 500 m`.
-
-    The groups are in front of a number before a unit, and after a number that follows a sign.
-    """
+    """Return the number of a quantity with its groups of digits: those in front of a number before a unit (`1 500 m`),
+    and those behind a number that follows a sign."""
     if number := match["number"]:
         start = match.start("number")
         head = (
@@ -354,8 +354,7 @@ def _grouped(folded: str, match: re.Match[str]) -> str:
     return match["signed"] + (tail[0] if tail else "")
 
 
-_POINT = re.compile("[.,]")
-_SEPARATORS, _MAX_GROUPS = (" ", "'"), 12  # group separators; maximum length of the groups
+_POINT, _SEPARATORS, _MAX_GROUPS = re.compile("[.,]"), (" ", "'"), 12  # group separators; maximum length of the groups
 _HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile(r"(?:[ ']\d{3})+(?!\d)")
 
 

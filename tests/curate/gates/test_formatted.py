@@ -11,7 +11,7 @@ from curate.gates import GateStep, gates_for
 from curate.gates.formatted import text_pair, without_formatting
 from curate.gates.judgement import run_gate
 from schemas.records import Seed
-from schemas.spec import GateSettings, TaskSettings
+from schemas.spec import Exemplar, GateSettings, TaskSettings
 from tests.curate.gates.test_gates import pair
 
 ORDER, TAP = "Where is my order?", "How do I descale it?"
@@ -144,6 +144,65 @@ def test_patterns_see_the_raw_text_and_the_text_alone() -> None:
             assert run_gate(step, pair(TAP, text)).keep is kept
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"(?m)^\s*[-*] ", "<p>Do this:</p><ul><li>Close the tap</li><li>Lift the lid</li></ul>"),
+        ("`", "<p>Run <code>ls</code>.</p><pre><code>ls -l</code></pre>"),
+        (r"\|", "<table><tr><td>Close</td><td>Lift</td></tr></table>"),
+        (r"(?m)^>", "[quote]Close the tap.[/quote]\nDone."),
+    ],
+)
+def test_markdown_is_not_found_in_html(pattern: str, text: str) -> None:
+    """`must_not` against Markdown had rejected every answer with a list in HTML, whose items are read with hyphens."""
+    task = TaskSettings(name="x", style="Write politely.", kind="reply")
+    gates = GateSettings.model_validate({"must_not": [{"name": "one", "pattern": pattern}]})
+    (step,) = (step for step in gates_for(task, gates, Path()) if "one" in step.by)
+    assert run_gate(step, pair(TAP, text)).keep is True
+
+
+def test_patterns_are_searched_in_text_without_bbcode() -> None:
+    """As in the text of HTML: a word with a tag in it is the word."""
+    task = TaskSettings(name="x", style="Write politely.", kind="reply")
+    for settings, kept in (("must", True), ("must_not", False)):
+        gates = GateSettings.model_validate({settings: [{"name": "one", "pattern": r"\AHello there"}]})
+        (step,) = (step for step in gates_for(task, gates, Path()) if "one" in step.by)
+        assert run_gate(step, pair(TAP, "[b]Hello[/b] there, close the tap.")).keep is kept
+
+
+def test_code_has_no_bbcode() -> None:
+    """Letters in brackets are indexes, unless one of them is closed."""
+    for code in ("a[i] = b[i].split(/[/\\s]/)", "x[s] in '[/tmp]'"):
+        assert without_formatting(code) == code
+    assert without_formatting("[i]a[/i] [B]b[/B]") == "a b"
+
+
+def test_style_that_asks_for_markup_is_part_of_every_fingerprint_of_a_text() -> None:
+    """Such a style turns the reading without tags off, so earlier verdicts are void, also those of gates that do not
+    depend on the style otherwise."""
+
+    def steps(style: str) -> dict[str, GateStep]:
+        task = TaskSettings(name="x", style=style, kind="reply")
+        settings = GateSettings.model_validate({"pii": True})
+        return {step.by.partition("@")[0]: step for step in gates_for(task, settings, Path())}
+
+    politely, warmly, as_html = steps("Write politely."), steps("Write warmly."), steps("Write HTML, politely.")
+    for name in ("gate/length", "gate/language", "gate/mixed_language", "gate/pii"):
+        assert politely[name].fingerprint == warmly[name].fingerprint != as_html[name].fingerprint
+    short = pair(TAP, "<p></p>")
+    assert run_gate(politely["gate/length"], short).keep is False
+    assert run_gate(as_html["gate/length"], short).keep is True
+
+
+def test_copied_worked_example_in_html_is_found() -> None:
+    """Examples are read without their tags, as the answers are."""
+    answer = "<p>Unscrew the cap, rinse the filter under warm water, then let it dry overnight.</p>"
+    task = TaskSettings(name="x", style="Write politely.", kind="reply")
+    given = [Exemplar(input="How do I clean the filter?", output=answer)]
+    (echo,) = (step for step in gates_for(task, GateSettings(), Path(), given) if "/echo@" in step.by)
+    assert run_gate(echo, pair("When do you open on Sundays?", answer)).reason.code == "echo"
+
+
 def test_values_and_translations_are_compared_without_entities() -> None:
     """`&#39;` is no number 39, `1&nbsp;450` one number, and a tag that a translation loses is still missed."""
     task = TaskSettings(name="x", style="Into English.", kind="translate", language="it", to="en")
@@ -173,7 +232,6 @@ def test_judged_pairs_keep_their_own_texts_in_another_process() -> None:
         pair(TAP, "Lift the lid."),
         pair(TAP, "How do I <b>descale</b> it, please?"),
     ]
-    shown = [text_pair(one, "Write politely.") for one in given]
+    shown = [text_pair(one) for one in given]
     sent = pickle.loads(pickle.dumps(given))
-    assert [text_pair(one, "Write warmly.") for one in sent] == shown
-    assert [text_pair(one, "Write politely.") for one in sent] == shown
+    assert [text_pair(one) for one in sent] == shown
