@@ -10,6 +10,7 @@ pairs with the same input, which would otherwise be lost as repeating a test inp
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +34,9 @@ LEAST_TEST_INPUTS = 20
 # With fewer rows a tuned model hardly learns more than it would from examples in its prompt.
 LEAST_TRAIN_ROWS = 50
 # Of a text in any of 40 languages, with the 200,000 tokens of o200k, at most 6.2. In bytes Hindi has 7, Russian 5.5.
+# A run of blanks or rules may be one token: tables that are aligned by blanks had 7, and headings with rules 13.
 _MAX_CHARACTERS_PER_TOKEN = 7
+_RUN = re.compile(r"([\W_])\1+")
 _LARGE_SAMPLE = 2_000  # seeds that are checked first, then eight times as many, and so on
 
 
@@ -404,11 +407,15 @@ def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
 def _long(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     """Rows that training will surely leave out. Which others it does is known once they are tokenised."""
     learned = [seed for seed in seeds if seed_split(seed, spec.split) == "train"]
-    sizes = [(len(seed.body) + len(seed.reference or "")) // _MAX_CHARACTERS_PER_TOKEN for seed in learned]
-    long = [size for size in sizes if size > spec.train.max_length]
+    long = []
+    for seed in learned:
+        texts = [*(turn.content for turn in seed.messages or ()), seed.text or "", seed.reference or ""]
+        if sum(map(len, texts)) > spec.train.max_length * _MAX_CHARACTERS_PER_TOKEN:
+            long.append(sum(len(_RUN.sub(r"\1", text)) for text in texts) // _MAX_CHARACTERS_PER_TOKEN)
+    long = [least for least in long if least > spec.train.max_length]
     if not long:
         return []
-    of = f"{len(long):,} of {counted(len(sizes), 'text', 'texts')} to train on"
+    of = f"{len(long):,} of {counted(len(learned), 'text', 'texts')} to train on"
     what = f"{of} have more than train.max_length = {spec.train.max_length} tokens: training leaves their rows out"
     most = f"the longest has at least {max(long):,} tokens"
     return [Shortage(what, f"Shorten them, or raise train.max_length for a base that reads as many; {most}.")]

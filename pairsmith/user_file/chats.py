@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -46,6 +47,7 @@ rows."""
 
 CHATS = ("messages", "conversations")
 """Columns of these names are read as chats without being named in the spec."""
+SPEAKER = re.compile("role|from|author|sender|speaker|user|name|character|participant|person")  # in a key of a turn
 _LISTED = 3  # names that are listed
 _EXAMINED, _DEPTH = 20, 3  # lists and objects examined to detect chats; levels of objects around a chat
 
@@ -112,14 +114,15 @@ def refuse_chats_of_people(path: Path, names: Sequence[str], rows: Sequence[Cell
 
 
 def among_people(name: str, chats: Sequence[list[object]]) -> tuple[str, str] | None:
-    """That a column has chats among people, whose turns have a name and a text but no known role, and the program for
-    `jq` that joins them into a text. None for other lists."""
+    """That a column has chats among people, whose turns have a speaker and a text but no known role, and the program
+    for `jq`, for a shell's single quotes, that joins them into a text. None for other lists."""
     turns = [turn for chat in chats for turn in chat if isinstance(turn, dict)]
     text = next((key for key in CONTENT if any(isinstance(turn.get(key), str) for turn in turns)), "")
-    for key in (key for key in dict.fromkeys(key for turn in turns for key in turn) if text and key != text):
+    for key in (key for key in dict.fromkeys(key for turn in turns for key in turn) if SPEAKER.search(key.casefold())):
         people = [who for turn in turns if isinstance(who := turn.get(key), str)]
-        if len(people) == len(turns) > len(set(people)) > 1 and not any(map(parse_role, people)):
-            who, what, cell = (f"[{json.dumps(one, ensure_ascii=False)}]" for one in (key, text, name))
+        if text and len(people) == len(turns) > len(set(people)) > 1 and not any(map(parse_role, people)):
+            quoted = (json.dumps(one, ensure_ascii=False).replace("'", "\\u0027") for one in (key, text, name))
+            who, what, cell = (f"[{one}]" for one in quoted)
             spoken = f'[(.{cell} // [])[] | .{who} + ": " + (.{what} // "")] | join("\\n")'
             some = listed([repr(one) for one in dict.fromkeys(people)], _LISTED)
             problem = f"has chats among people in '{name}' ({some}), of whom none is the user or the assistant"

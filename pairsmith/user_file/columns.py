@@ -38,7 +38,8 @@ _ONCE_PER = 10  # at most one row in this many may have a label of its own
 _CONSTANT = 3  # rows with the same value
 _MIN_GROUPS = 10  # a column that says which rows belong together has at least this many distinct values
 _BEFORE_END = 4  # letters in front of the last word of a compound
-_CAMEL = re.compile(r"(?<=[a-zß-ÿά-ώа-яё])(?=[A-ZÀ-ÞΆ-ΏА-ЯЁ])")
+_CASES = ("".join(filter(case, map(chr, range(0x530)))) for case in (str.islower, str.isupper))  # to Cyrillic
+_CAMEL = re.compile("(?<=[{}])(?=[{}])".format(*_CASES))
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _WORD = re.compile(r"\w+")
 _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header

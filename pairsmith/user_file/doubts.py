@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from pairsmith.user_file.chats import among_people, command_of
+from pairsmith.user_file.chats import SPEAKER, among_people, command_of
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from pairsmith.user_file.record_schema import is_record
@@ -25,7 +25,6 @@ _SHARE = 20  # the same output, or none, in at least one row of this many is poi
 _LABEL_WORDS = 4
 _LONGEST_SIGNATURE = 80  # characters
 _SLOT = re.compile(r"[\W_]*[\[{<][^\[\]{}<>/]+[\]}>][\W_]*")  # [Your Name]
-_SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
 _LINE_BY = re.compile(r"^[^\w\n]*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
 _TAG = re.compile(r"</\w+>|<br\s*/?>")
 _LABEL_SETS = f"{LABELS} labels tags categories topics classes"
@@ -287,7 +286,7 @@ def hints_of_unread_chats(path: Path, names: Sequence[str], rows: Sequence[Cells
         chats = [cell for row in rows if isinstance(cell := row.get(f"c{at}"), list) and cell]
         chat = chats[0] if chats else ()
         keys = [str(key).casefold() for key in chat[0]] if chat and isinstance(chat[0], dict) else []
-        if set(CONTENT).isdisjoint(keys) or not any(map(_SPEAKER.search, keys)):
+        if set(CONTENT).isdisjoint(keys) or not any(map(SPEAKER.search, keys)):
             continue
         fault = exchange({"messages": chat}, several=True)
         if not (isinstance(fault, Fault) and fault.code == "role"):

@@ -55,7 +55,7 @@ class _Lane:
     """Jobs taken from a queue whose rows are not active yet; they also fail if the step fails."""
 
     def has_work(self) -> bool:
-        return bool(self.active or self.waiting or self.scoring)
+        return bool(self.active or self.starting or self.waiting or self.scoring)
 
     def shared_prefix(self) -> int:
         """How many leading tokens the prompts of all active rows share, a multiple of `_SHARED_PREFIX_STEP`."""
@@ -93,7 +93,7 @@ class Decoder:
         kv_mib: int,
     ) -> None:
         self._model, self._adapters, self._start_constraint = model, dict(models), start_constraint
-        self._max_batch = max_batch
+        self._max_batch, self._min_rows = max_batch, _MIN_ROWS
         self._max_cells = kv_mib * 2**20 // model.bytes_per_token()
         prefix_mib = max(_MIN_PREFIX_MIB, int(_PREFIX_SHARE * kv_mib))
         self._prefixes = PrefixStore(prefix_mib * 2**20 // model.bytes_per_token())
@@ -192,30 +192,32 @@ class Decoder:
             lane.cache.release()
 
     def _padded(self, rows: int, length: int) -> int:
-        """At least `_MIN_ROWS` rows, unless these would need more than a lane's share of the memory."""
-        return _MIN_ROWS if rows < _MIN_ROWS and cells_for(_MIN_ROWS, length) <= self._share() else rows
+        """At least `_MIN_ROWS` rows, unless these would need more than a lane's share, or memory has run out before."""
+        return self._min_rows if rows < self._min_rows and cells_for(self._min_rows, length) <= self._share() else rows
 
     def _share(self) -> int:
         """The cells that each lane with work may fill with new rows."""
         return self._max_cells // max(1, sum(lane.has_work() for lane in self._lanes.values()))
 
     def _retry_halved(self, lane: _Lane) -> bool:
-        """Restart the rows of a step that ran out of memory, half as many at a time.
+        """Restart the rows of a step that ran out of memory, half as many at a time and not padded.
 
-        False if the step had only one row, or if part of an answer has already been streamed: decoded again, its
-        beginning could differ.
+        False if the step had only one row and no padding, or if part of an answer has already been streamed: decoded
+        again, its beginning could differ.
         """
-        rows = max(len(lane.active), len(lane.starting))
-        if min(rows, self._max_batch) <= 1 or any(row.sent for row in lane.active):
-            return False
-        self._max_batch = max(1, min(rows, self._max_batch) // 2)
         waiting = {(row.job, row.index) for row in lane.waiting}
-        for job in {*lane.starting, *(row.job for row in lane.active)}:
-            if isinstance(job, ScoringJob):
-                lane.scoring.appendleft(job)
-                continue
-            missing = (index for index in range(job.n) if index not in job.choices and (job, index) not in waiting)
-            lane.waiting.extend(self._new_row(job, index) for index in missing)
+        jobs = {*lane.starting, *(row.job for row in lane.active)}
+        scoring = [job for job in jobs if isinstance(job, ScoringJob)]
+        generation = [(job, index) for job in jobs if isinstance(job, GenerationJob) for index in range(job.n)]
+        missing = [
+            (job, index) for job, index in generation if index not in job.choices and (job, index) not in waiting
+        ]
+        rows = min(self._max_batch, max(len(missing), len(scoring)))
+        if (rows <= 1 and self._min_rows == 1) or any(row.sent for row in lane.active):
+            return False
+        self._max_batch, self._min_rows = rows // 2 if rows > 1 else self._max_batch, 1
+        lane.scoring.extendleft(scoring)
+        lane.waiting.extend(self._new_row(job, at) for job, at in missing)
         lane.starting, lane.active = [], []
         lane.cache.release()
         self._prefixes.clear()

@@ -538,6 +538,7 @@ COMPOUNDS = (
     *("리뷰상세내용 판매자답글", "문의내용 답변내용", "고객문의 상담원답변", "구매후기 사장님댓글"),
     *("Kundenanfrage Supportantwort", "Mieteranfrage Verwalterantwort", "klantvraag medewerkersantwoord"),
     *("ВопросКлиента ОтветОператора", "ЗапросПокупателя ОтветПродавца"),
+    *("PytanieKlienta OdpowiedźAgenta", "DotazZákazníka OdpověďOperátora"),
     *("Kundfråga Kundtjänstsvar", "Kundebesked Medarbejdersvar", "Asiakaskysymys Tukivastaus"),
     *("Ügyfélkérdés Supportválasz", "Description Public_comment"),
 )

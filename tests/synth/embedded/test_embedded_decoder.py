@@ -292,6 +292,38 @@ def test_key_value_cache_stays_within_its_limit(model: ChatModel, schemas: Schem
         loop.close()
 
 
+def test_a_row_is_not_padded_beyond_its_share_of_memory(model: ChatModel, schemas: SchemaCompiler) -> None:
+    """Beside the rows of another name, a row that started was padded to four as if it had the memory to itself. Once
+    memory has run out, none is padded, and the answers to one request are decoded one by one."""
+    loop = Decoder(model, {"tiny": None, "other": None}, schemas.start, max_batch=8, kv_mib=1)
+    most = 2**20 // model.bytes_per_token()
+    held: list[int] = []
+
+    def record_pass(*_: Any) -> None:
+        held.append(sum(lane.cache.cells_reserved for lane in loop._lanes.values()))
+
+    def refuse_more(_: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if kwargs[model._cache_argument].layers[0].store.shape[1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = model._model.register_forward_pre_hook(record_pass)
+    short = [generation(PROMPT[:70], max_tokens=50) for _ in range(8)]
+    long = GenerationJob(model="other", prompt=PROMPT * 5, sampling=GREEDY, max_tokens=20)
+    try:
+        for job in [*short, long]:
+            loop.submit(job)
+        texts = [job.future.result(timeout=60)[0].text for job in [*short, long]]
+        assert max(held) <= most
+        hook.remove()
+        hook = model._model.register_forward_pre_hook(refuse_more, with_kwargs=True)
+        for n in (1, 4):
+            choices = answer(loop, generation(PROMPT[:70], max_tokens=50, n=n))
+            assert [choice.text for choice in choices] == texts[:1] * n
+    finally:
+        hook.remove()
+        loop.close()
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_cache_of_short_rows_does_not_grow_to_the_length_of_a_long_one(
     order: int, model: ChatModel, schemas: SchemaCompiler
