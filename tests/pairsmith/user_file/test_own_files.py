@@ -439,8 +439,8 @@ def _label_studio(question: str, answer: str) -> dict[str, Any]:
 def _meeting(question: str, answer: str) -> dict[str, Any]:
     """As messengers write them, with what changes between turns but is nobody's name; and shell quotes in a key."""
     turns = [("Zoë", question), ("Max", "Yes")]
-    said = [{"type": who[:1], "lang": "en", "speaker's name": who, "text": text} for who, text in turns]
-    return {"messages": said, "summary": answer}
+    spoken = [{"type": who[:1], "lang": "en", "speaker's name": who, "text": text} for who, text in turns]
+    return {"messages": spoken, "summary": answer}
 
 
 @pytest.mark.parametrize("row_of", [_chatgpt, _intercom, _zendesk, _label_studio, _meeting])
