@@ -226,7 +226,7 @@ class Decoder:
 
     def _fail(self, lane: _Lane, error: Exception) -> None:
         for job in {*lane.starting, *(row.job for row in lane.active)}:
-            if not job.future.done():
+            with suppress(InvalidStateError):  # the client may cancel at any moment
                 job.future.set_exception(error)
         lane.starting, lane.active = [], []
         lane.cache.release()
