@@ -20,9 +20,8 @@ def rows_at_once(model: Any, batch: int, longest: int, learned: int, free_bytes:
     `longest` and `learned` are the tokens of the longest row, and the most learned ones of a row. Not covered: memory
     that grows faster than the text, as that of attention without a fused kernel.
     """
-    row = longest * _saved_bytes_per_token(model) + learned * _LOSS_BYTES * int(
-        model.get_output_embeddings().weight.shape[0]
-    )
+    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    row = longest * _saved_bytes_per_token(model) + learned * _LOSS_BYTES * vocabulary
     fitting = _SHARE * free_bytes / row
     return max(rows for rows in range(1, batch + 1) if batch % rows == 0 and (rows <= fitting or rows == 1))
 
