@@ -27,6 +27,7 @@ from curate.export.files import (
     PREFERENCES,
     RANDOM_ARM,
     change_manifest,
+    copied_tables,
     hashes,
     read_lines,
     read_manifest,
@@ -70,8 +71,10 @@ def export_dataset(
     _refuse_foreign(folder)
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
-        totals = _write_rows(new, result, store, progress)
-        id_ = _write_card(new, project, result, totals, _manifest(folder))
+        totals, before = _write_rows(new, result, store, progress), _manifest(folder)
+        if before is None or not copied_tables(folder, before["files"], new):
+            write_tables(new, sorted(totals.columns), progress)
+        id_ = _write_card(new, project, result, totals, before)
         if result.preferences:  # not part of the id: it identifies the rows of the dataset
             _write_lines(new / PREFERENCES, map(as_row, result.preferences))
             write_preference_table(new)
@@ -248,7 +251,7 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
 
 
 def _write_rows(folder: Path, result: CurateResult, store: Store, progress: Progress) -> CardFacts:
-    """Write the rows as JSONL and as tables and their provenance as lines. Returns the facts for the card."""
+    """Write the rows and their provenance as lines of JSON. Returns the facts for the card."""
     totals = CardFacts()
     with ExitStack() as stack:
         files = {split: stack.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
@@ -262,7 +265,6 @@ def _write_rows(folder: Path, result: CurateResult, store: Store, progress: Prog
                 totals.add(accepted, (replaced or [accepted.pair])[-1].origin, seeds.get(accepted.pair.seed_id))
                 files[accepted.split].write(orjson.dumps(chat_row(accepted.pair, accepted.score)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, replaced, result, seeds)) + b"\n")
-    write_tables(folder, sorted(totals.columns), progress)
     return totals
 
 

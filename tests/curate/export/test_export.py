@@ -149,6 +149,36 @@ def test_damaged_dataset_is_written_again(project: Project, store: Store) -> Non
     assert (folder / "data" / "train.parquet").is_file()
 
 
+def test_tables_of_unchanged_rows_are_not_written_again(project: Project) -> None:
+    """Another name only changes the card, so the tables are copied, without importing what writes them; a damaged one
+    is written again."""
+    folder = project.folder / "dataset"
+    export_as("before", project.folder)
+    before = hashes(folder)
+    assert not export_in_a_process("after", project.folder)
+    after = hashes(folder)
+    assert {name for name, digest in after.items() if before[name] != digest} == {"README.md", "manifest.json"}
+    (folder / "data" / "train.parquet").write_bytes(b"damaged")
+    assert export_in_a_process("after", project.folder)
+    assert hashes(folder)["data/train.parquet"] == before["data/train.parquet"]
+
+
+def export_as(name: str, folder: Path) -> None:
+    spec = tiny.spec()
+    project = Project(folder, spec.model_copy(update={"task": spec.task.model_copy(update={"name": name})}))
+    with Store.open(Store.url_for(project)) as store:
+        export_dataset(project, store, curated(project, store), folder / "dataset")
+
+
+def export_in_a_process(name: str, folder: Path) -> bool:
+    """Whether the process imported `datasets`."""
+    code = "import sys; from pathlib import Path; from tests.curate.export.test_export import export_as"
+    code += "; export_as(sys.argv[1], Path(sys.argv[2])); print('datasets' in sys.modules)"
+    command = [sys.executable, "-c", code, name, str(folder)]
+    process = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    return process.stdout.strip() == "True"
+
+
 def test_a_file_that_was_edited_is_refused(project: Project, store: Store) -> None:
     """A model trained on it could not be traced to its rows."""
     folder = project.folder / "dataset"
