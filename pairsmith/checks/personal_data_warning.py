@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from curate.gates.personal import counted
 from curate.redaction import PERSONAL_DATA, find_personal_data, texts_of
+from curate.split import has_given_output
 from schemas.progress import Progress, Say, reporting, unseen
 from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
@@ -39,7 +40,9 @@ def warn_about_personal_data(
         step = -(-len(seeds) // _LOOKED_AT) or 1
         looked_at = seeds[::step]
         searched = reporting(looked_at, progress, PERSONAL_DATA, len(looked_at))
-        kept = (text for seed in searched for text in texts_of(seed, asked_in, answered_in))
+        kept = (
+            text for seed in searched for text in texts_of(seed, asked_in, answered_in, sent=not has_given_output(seed))
+        )
         if held := counted(one for text, language in kept for one in {*find_personal_data(text, language)}):
             sample = f"a sample of {len(looked_at):,} of the {len(seeds):,} rows contains"
             what = "the seeds contain" if step == 1 else sample

@@ -37,10 +37,10 @@ def test_personal_data_in_pairs_that_no_teacher_sees_is_reported(tmp_path: Path)
 
 
 def test_personal_data_in_inputs_for_a_teacher_on_this_machine_is_reported() -> None:
-    """An input that no request sends off this machine becomes a row all the same."""
+    """An input that no request sends off this machine becomes a row all the same; its reference does not."""
     spec = Spec.model_validate({"task": {"name": "t", "style": "Short."}, "seeds": [{"path": "s.jsonl"}]})
     text = "ring til Mona på +45 28 14 95 03, koden er AKIAIOSFODNN7EXAMPL2"
-    seeds = [Seed(kind="input", text=text, source="s.jsonl:1")]
+    seeds = [Seed(kind="input", text=text, source="s.jsonl:1", reference="ring til +45 28 14 95 04")]
     lines: list[str] = []
     warn_about_personal_data(lines.append, seeds, [TeacherSettings(url="http://localhost:8000/v1")], spec)
     assert [line.split(". [")[0] for line in lines] == [
