@@ -199,8 +199,8 @@ def _no_usable_row(problems: Sequence[SeedProblem], noun: str) -> InputError:
 def _merge_duplicate(first: Seed, seed: Seed) -> tuple[Seed, str]:
     """Merge a duplicate into the first seed with the same text, and describe that seed for the message.
 
-    The first seed gains the duplicate's licence if that differs, its rejected answers, its group if it has none, and its
-    use if that is stricter: a test set does not lose a text because it also occurs among the texts to train on.
+    The first seed gains the duplicate's licence if that differs, its rejected answers, its group if it has none, and
+    its use if that is stricter: a test set loses no text because that also occurs among those to train on.
     """
     where, use = first.source, seed.meta.get("use")
     if _HELD_OUT.get(use, 0) > _HELD_OUT.get(first.meta.get("use"), 0):
