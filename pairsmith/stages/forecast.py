@@ -16,6 +16,7 @@ from curate.similarity.contamination import collect_held_out
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
+from pairsmith.checks.personal_data_warning import warn_about_personal_data
 from pairsmith.checks.preflight import refuse_base, run_preflight
 from pairsmith.plan import pinned, why_not
 from pairsmith.receipts.outcome import EVALUATED, ForecastOutcome, GenerateOutcome
@@ -97,6 +98,7 @@ def forecast(
         short = warn_about_shortages(say, project, all_seeds)
         by_direction = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)
+        warn_about_personal_data(say, all_seeds, by_direction.values(), project.spec, audience.progress)
         seeds_to_ask, _ = without_test_overlap(project, all_seeds, say, audience.progress)
         every = (_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in by_direction.items())
         directions = [direction for direction in every if direction.seeds]

@@ -48,6 +48,21 @@ def test_personal_data_in_inputs_for_a_teacher_on_this_machine_is_reported() -> 
     ]
 
 
+@pytest.mark.parametrize("command", ["forecast", "preview", "generate"])
+def test_personal_data_that_leaves_the_machine_is_reported_before_the_first_request(
+    tmp_path: Path, command: str
+) -> None:
+    """By whichever command sends the first one, with the address, although nothing answers there."""
+    (tmp_path / "s.txt").write_text("write to mona.berg@post.example.org\nlamp flickers\n", encoding="utf-8")
+    spec = '[task]\nname = "t"\nstyle = "Short."\n[[seeds]]\npath = "s.txt"\n'
+    spec += '[[exemplars]]\ninput = "call +45 28 14 95 03"\noutput = "Please call."\n'
+    spec += '[teacher]\nurl = "http://teacher.invalid/v1"\nmodel = "m"\nretries = 0\n'
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    stderr = Project(tmp_path).run(command).stderr
+    assert "the seeds contain 1 e-mail address; requests send it from this machine to http://teacher.invalid" in stderr
+    assert "the [[exemplars]] contain 1 telephone number; every request sends it" in stderr
+
+
 @pytest.mark.slow
 def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
     """Of 2,400 rows every second is read, and the message says so."""
