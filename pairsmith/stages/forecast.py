@@ -60,6 +60,7 @@ _CODES = 5  # reasons listed by code
 _WHOLE_POOL_STEPS = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)
 _FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the forecast rows
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
+_SHARED = ("calls_sent", "calls_reused", "usage", "usd", "costs")  # facts that a pilot has in common with a run
 
 
 class _SeedInput(NamedTuple):
@@ -111,12 +112,8 @@ def forecast(
         try:
             run(ask(AskPlan(piloted, store, by_direction, audience, first=first), pilot, recorded, result))
         finally:
-            shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
-            record.add(
-                counts=result.counts,
-                reasons=dict(result.reasons),
-                **{name: getattr(recorded.outcome, name) for name in shared},
-            )
+            shared = {name: getattr(recorded.outcome, name) for name in _SHARED}
+            record.add(counts=result.counts, reasons=dict(result.reasons), **shared)
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it continues, and asks for nothing twice.")
         costs = run(_pilot_costs(project, store, by_direction, directions))

@@ -202,8 +202,8 @@ def _merge_duplicate(first: Seed, seed: Seed) -> tuple[Seed, str]:
     The first seed gains the duplicate's licence if that differs, its rejected answers, its group if it has none, and
     its use if that is stricter: a test set loses no text because that also occurs among those to train on.
     """
-    where, use = first.source, seed.meta.get("use")
-    if _HELD_OUT.get(use, 0) > _HELD_OUT.get(first.meta.get("use"), 0):
+    where, use = first.source, str(seed.meta.get("use"))
+    if _HELD_OUT.get(use, 0) > _HELD_OUT.get(str(first.meta.get("use")), 0):
         first = first.model_copy(update={"meta": {**first.meta, "use": use}})
         where = f"{where}, which therefore belongs to the {use} set"
     if GROUP in seed.meta and GROUP not in first.meta:
