@@ -18,7 +18,7 @@ from synth.prices import prices_of
 
 EXAMPLES = (
     "release-notes", "image-prompts", "support-replies", "ticket-replies", "shop-replies", "shop-replies-pt", "tickets",
-    "tickets-de", "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
+    "tickets-de", "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it", "notices-fr",
 )  # fmt: skip
 # The example that a project of each kind of task starts from; None is the starter.
 FIRST_OF_KIND: dict[KindName, str | None] = {

@@ -101,12 +101,15 @@ ANY_TEXT = AnswerForm()
 
 
 def _extract_label(text: str) -> str:
-    """The label in `{"label": "x"}`, or in `Label: x`, which models write without constrained decoding."""
+    """The label in `{"label": "x"}`, or in `Label: x`, which models write without constrained decoding. A label that
+    looks like a number or like `true` may lack its quotation marks."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return re.sub(r"\A\W*label\W*[:=]", "", text, flags=re.IGNORECASE)
     label = value.get("label") if isinstance(value, dict) else value
+    if isinstance(label, int | float):
+        return json.dumps(label)
     return label if isinstance(label, str) else text
 
 

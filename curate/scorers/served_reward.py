@@ -37,7 +37,7 @@ from synth.ledger import Completion, Ledger, Question
 
 REWARD = "score/reward@1"
 STAGE = "reward"
-_REWARD = re.compile(r"\s*reward\s*:\s*(-?\d+(?:\.\d+)?)\s*", re.IGNORECASE)
+_REWARD = re.compile(r"\s*reward\s*:\s*([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*", re.IGNORECASE)
 _TRIES, _PAUSE_S = 4, 0.5
 StartServer = Callable[[], Awaitable["ServerAccess"]]
 _TOLERANCE = 1e-3  # largest rounding difference of 16-bit numbers
@@ -77,7 +77,7 @@ class HostedReward:
             return Score(None, Reason("crashed", f"the reward model did not answer: {answer.reason}"))
         number = _REWARD.fullmatch(answer.text)
         if number is None:
-            return Score(None, Reason("unreadable", f"the reward model answered {answer.text[:200]!r}"))
+            return Score(None, Reason("nan", f"the reward model answered {answer.text[:200]!r}"))
         return Score(float(number[1]), Reason("scored"))
 
 
@@ -205,4 +205,4 @@ def _read(text: bytes) -> Score:
         return score_of_logit(float(value))
     except (ValueError, KeyError, TypeError):
         sentence = f"/classify returned {text[:200].decode(errors='replace')!r}, not one number"
-        return Score(None, Reason("unreadable", sentence))
+        return Score(None, Reason("nan", sentence))

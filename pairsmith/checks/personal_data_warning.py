@@ -23,7 +23,7 @@ def warn_about_personal_data(
     """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
 
     Exemplars are not redacted, and every request includes each of them. If nothing is sent off this machine,
-    report instead what the dataset will contain of pairs, from up to 2,000 seeds at equal distances.
+    report instead what the dataset will contain, from up to 2,000 seeds at equal distances.
     """
     away = addresses_elsewhere(teachers)
     asked_in, answered_in = spec.task.languages
@@ -40,11 +40,12 @@ def warn_about_personal_data(
         step = -(-len(seeds) // _LOOKED_AT) or 1
         looked_at = seeds[::step]
         searched = reporting(looked_at, progress, PERSONAL_DATA, len(looked_at))
-        pairs = (seed for seed in searched if has_given_output(seed))
-        kept = (text for seed in pairs for text in texts_of(seed, asked_in, answered_in))
+        kept = (
+            text for seed in searched for text in texts_of(seed, asked_in, answered_in, sent=not has_given_output(seed))
+        )
         if held := counted(one for text, language in kept for one in {*find_personal_data(text, language)}):
             sample = f"a sample of {len(looked_at):,} of the {len(seeds):,} rows contains"
-            what = "the pairs contain" if step == 1 else sample
+            what = "the seeds contain" if step == 1 else sample
             say(f"warning: {what} {held}, and so will the dataset. [personal] in the spec can redact or reject it.")
 
 

@@ -59,7 +59,8 @@ def _screen(comparison: WhatIf) -> list[Any]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
-    parts += ["", facts(changed)] if changed else ["", "No row would move."]
+    if changed or not comparison.moves:
+        parts += ["", facts(changed) if changed else "No row would move."]
     for move in comparison.moves:
         why = escape(f" ({move.code})") if move.code else ""
         parts += ["", f"[bold]{counted(move.rows, 'row', 'rows')} {move.before} -> {move.after}{why}[/]"]

@@ -48,7 +48,7 @@ def figures(certificate: dict[str, Any]) -> list[tuple[str, str, list[LabelledSh
             "The tested sets, strictest first: the share of good rows among the labelled ones. Sets in colour pass: at"
             f" least {percent(saw['precision'])} of their rows are good, with the confidence of the certificate at"
             " every look.",
-            [_set_line(of, number, saw["passed"]) for number, of in _thin_out(saw.get("sets", ())) if of["seen"]],
+            [_set_line(of, number, saw["passed"]) for number, of in _thin_out(saw) if of["seen"]],
         ),
     ]
 
@@ -67,10 +67,11 @@ def _set_line(of: dict[str, Any], number: int, passed: int) -> LabelledShare:
     return LabelledShare(name, note, "tuned" if number < passed else "rest", seen, None, f"{name}: {note}; {passes}")
 
 
-def _thin_out(sets: Any) -> list[tuple[int, dict[str, Any]]]:
-    numbered = list(enumerate(sets))
+def _thin_out(saw: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Some of the sets with their numbers, always with the accepted one and the largest."""
+    numbered = list(enumerate(saw.get("sets", ())))
     step = max(1, -(-len(numbered) // _MAX_SETS))
-    return [of for of in numbered if of[0] % step == 0 or of[0] == len(numbered) - 1]
+    return [of for of in numbered if of[0] % step == 0 or of[0] in (saw["passed"] - 1, len(numbered) - 1)]
 
 
 def _share(good: int, rows: int) -> Interval:

@@ -16,6 +16,7 @@ from curate.similarity.contamination import collect_held_out
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
+from pairsmith.checks.personal_data_warning import warn_about_personal_data
 from pairsmith.checks.preflight import refuse_base, run_preflight
 from pairsmith.plan import pinned, why_not
 from pairsmith.receipts.outcome import EVALUATED, ForecastOutcome, GenerateOutcome
@@ -59,6 +60,7 @@ _CODES = 5  # reasons listed by code
 _WHOLE_POOL_STEPS = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)
 _FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the forecast rows
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
+_SHARED = ("calls_sent", "calls_reused", "usage", "usd", "costs")  # facts that a pilot has in common with a run
 
 
 class _SeedInput(NamedTuple):
@@ -97,6 +99,7 @@ def forecast(
         short = warn_about_shortages(say, project, all_seeds)
         by_direction = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)
+        warn_about_personal_data(say, all_seeds, by_direction.values(), project.spec, audience.progress)
         seeds_to_ask, _ = without_test_overlap(project, all_seeds, say, audience.progress)
         every = (_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in by_direction.items())
         directions = [direction for direction in every if direction.seeds]
@@ -109,12 +112,8 @@ def forecast(
         try:
             run(ask(AskPlan(piloted, store, by_direction, audience, first=first), pilot, recorded, result))
         finally:
-            shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
-            record.add(
-                counts=result.counts,
-                reasons=dict(result.reasons),
-                **{name: getattr(recorded.outcome, name) for name in shared},
-            )
+            shared = {name: getattr(recorded.outcome, name) for name in _SHARED}
+            record.add(counts=result.counts, reasons=dict(result.reasons), **shared)
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it continues, and asks for nothing twice.")
         costs = run(_pilot_costs(project, store, by_direction, directions))

@@ -13,6 +13,7 @@ from curate.forecast import Range
 from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction
 from pairsmith import plan
+from pairsmith.checks.personal_data_warning import warn_about_personal_data
 from pairsmith.receipts.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipts.receipt import recording
 from pairsmith.stages.forecast import nothing_to_generate
@@ -54,6 +55,7 @@ def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *,
     with recording(project, store, "preview", PreviewOutcome()) as record:
         _, all_seeds = load_seeds(project, store, say, audience.progress)
         by_direction = teachers.by_direction(project, say)
+        warn_about_personal_data(say, all_seeds, by_direction.values(), project.spec, audience.progress)
         before = store.receipts("generate")[-1:]
         pools = GenerateOutcome.of(before[0]).fingerprints if before else {}
         try:

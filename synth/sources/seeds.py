@@ -44,6 +44,7 @@ from synth.sources.turns import as_json, exchange, rejected_answer
 
 _EMPTY: Json = {}  # shared by all seeds without metadata: an empty dict takes as much memory as a short text
 _USE_META: dict[str, Json] = {}
+_HELD_OUT = {"validation": 1, "test": 2}  # of two sources with the same text, the one with the higher number decides
 
 __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_objects", "read_seeds"]
 
@@ -198,18 +199,23 @@ def _no_usable_row(problems: Sequence[SeedProblem], noun: str) -> InputError:
 def _merge_duplicate(first: Seed, seed: Seed) -> tuple[Seed, str]:
     """Merge a duplicate into the first seed with the same text, and describe that seed for the message.
 
-    The first seed gains the duplicate's licence if that differs, its rejected answers, and its group if it has none.
+    The first seed gains the duplicate's licence if that differs, its rejected answers, its group if it has none, and
+    its use if that is stricter: a test set loses no text because that also occurs among those to train on.
     """
+    where, use = first.source, str(seed.meta.get("use"))
+    if _HELD_OUT.get(use, 0) > _HELD_OUT.get(str(first.meta.get("use")), 0):
+        first = first.model_copy(update={"meta": {**first.meta, "use": use}})
+        where = f"{where}, which therefore belongs to the {use} set"
     if GROUP in seed.meta and GROUP not in first.meta:
         first = first.model_copy(update={"meta": {**first.meta, GROUP: seed.meta[GROUP]}})
     worse = first.meta.get("rejected", [])
     if others := [text for text in seed.meta.get("rejected", ()) if text not in worse]:
         first = first.model_copy(update={"meta": {**first.meta, "rejected": [*worse, *others]}})
     if seed.license in first.licenses:
-        return first, first.source
+        return first, where
     also = [*first.meta.get("also", ()), {"source": seed.source, "license": seed.license}]
     licences = f"licence {first.license or 'not stated'} there, {seed.license or 'not stated'} here; both are kept"
-    return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
+    return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{where} ({licences})"
 
 
 def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:

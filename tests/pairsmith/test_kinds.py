@@ -20,9 +20,13 @@ from schemas.spec_file import load
 from tests.pairsmith import conftest
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
-# Only examples that use a teacher: imported pairs have tests of their own.
+# Only small examples that use a teacher: imported pairs and English rewrites have tests of their own.
 SPECS = {name: load(template_folder(name)).spec for name in EXAMPLES}
-OF_KINDS = [name for name, spec in SPECS.items() if spec.task.kind != "rewrite" and spec.needs_teacher]
+OF_KINDS = [
+    name
+    for name, spec in SPECS.items()
+    if spec.needs_teacher and (spec.task.kind, spec.task.language) != ("rewrite", "en")
+]
 Row = dict[str, str]
 
 
@@ -44,7 +48,8 @@ class Run:
         by_input = {row["input"]: row for row in self.rows}
 
         def answer(ask: Ask) -> Reply:
-            return says(*[say(by_input[ask.prompt])] * ask.n)
+            asked = ask.prompt.removeprefix("Rewrite this input in the house style, do not answer it: ")
+            return says(*[say(by_input[asked])] * ask.n)
 
         shutil.copytree(template_folder(example), folder, dirs_exist_ok=True)
         settled = ("generate.forward.n=1", "curate.score.model=none", "review.enabled=false")
@@ -78,22 +83,24 @@ def test_an_example_keeps_good_rows(example: str, tmp_path: Path) -> None:
         system, user, assistant = row["messages"]
         assert assistant["content"] == written[user["content"]]
         assert system["content"] == run.project.settings.spec.task.system
-    kind, card = KINDS[run.project.settings.spec.task.kind], (tmp_path / "project/dataset/README.md").read_text("utf-8")
-    assert f"{len(dataset)} pairs of a {kind.input} and its {kind.output}, for" in card
+    name, card = run.project.settings.spec.task.kind, (tmp_path / "project/dataset/README.md").read_text("utf-8")
+    sides = f"a {KINDS[name].input} and its {KINDS[name].output}"
+    sides = "an input and its rewrite in a house style" if name == "rewrite" else sides
+    assert f"{len(dataset)} pairs of {sides}, for" in card
     assert all(label in card for label in run.form.labels)
     exported = run.project.export(tmp_path / "out")
     assert any(path.name == "train.jsonl" for path in (tmp_path / "out").rglob("*")), exported
 
 
 def test_every_kind_has_an_example_in_english_and_in_another_language() -> None:
-    """`init --kind` writes an example of that kind, and every kind but rewrite has one in another language too."""
+    """`init --kind` writes an example of that kind, and every kind has one in another language too."""
     specs = {name: load(template_folder(name)).spec for name in EXAMPLES}
     for kind in KINDS:
         languages = {
             code for s in specs.values() if s.task.kind == kind for code in (s.task.language, s.task.to) if code
         }
         assert "en" in languages
-        assert kind == "rewrite" or len(languages) > 1
+        assert len(languages) > 1
         first = FIRST_OF_KIND[kind]
         assert first is None or specs[first].task.kind == kind
 

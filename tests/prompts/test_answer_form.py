@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,19 @@ RECORD: dict[str, Any] = {
 
 def form_of(schema: str, folder: Path) -> AnswerForm:
     return AnswerForm.of(TaskSettings(kind="extract", name="t", style="s", schema=schema), folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "label"),
+    [
+        ("12345", '{"label": 4}', "4"), ("12345", '{"label": 7}', '{"label": 7}'),
+        (["true", "false"], '{"label": true}', "true"), (["0.5", "1"], '{"label": 0.5}', "0.5"),
+        (["1", "true"], '{"label": 1}', "1"),
+    ],
+)  # fmt: skip
+def test_label_that_looks_like_a_number_needs_no_quotation_marks(labels: Iterable[str], text: str, label: str) -> None:
+    """Servers without schema support return `{"label": 4}` for the fourth of five stars: every row was rejected."""
+    assert AnswerForm(dict.fromkeys(labels, "")).canonical(text) == label
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ EARLIER = (
     {"role": "assistant", "content": "Good morning, yes it is. What would you like to know?"},
 )
 LEVEL = "\n\nWrite it as a terse note."  # the instruction that the backward prompt adds to a reply
+REWRITE = "Rewrite this input in the house style, do not answer it: "  # the instruction before a note
 Row = dict[str, str]
 Answers = dict[str, tuple[str, str | None]]  # pair id -> the verdict, and the expected text of an edit
 
@@ -104,6 +105,7 @@ CASES = {
     "extract from Spanish": Case("invoices-es"),
     "translate from German": Case("manual-de-en"),
     "free in Italian": Case("curious-it"),
+    "rewrite in French": Case("notices-fr"),
 }
 
 
@@ -173,7 +175,7 @@ def play(case: Case, folder: Path, server: ArgillaServer, workspace: str) -> Pla
     texts = {row[case.given]: row[other] for row in written} if case.given else {}
 
     def say(ask: Ask) -> Reply:
-        return says(*[texts[ask.prompt.removesuffix(LEVEL)]] * ask.n)
+        return says(*[texts[ask.prompt.removeprefix(REWRITE).removesuffix(LEVEL)]] * ask.n)
 
     with LoopbackTeacher(say) as teacher:
         asked = (f"teacher.url={teacher.url}", "teacher.model=loopback")

@@ -93,15 +93,17 @@ def test_personal_data_of_two_kinds_is_counted_once() -> None:
 
 
 def test_personal_data_sent_to_a_remote_teacher_is_warned_about() -> None:
-    """The warning counts the personal data of the seeds and names the endpoint; for a local teacher there is none."""
+    """The warning counts the personal data of the seeds and names the endpoint; with a local teacher only the dataset
+    gets it."""
     text = "refund, you idiots, a@example.org"
     seeds = [Seed(kind="input", text=text, source="t", columns={"phone": "+49 30 901820"})]
     warnings: list[str] = []
     for url in ("https://api.example.com/v1", "http://127.0.0.1:8000/v1", "embedded"):
         warn_about_personal_data(warnings.append, seeds, [TeacherSettings(url=url)], spec())
-    assert len(warnings) == 1
-    for part in ("1 e-mail address", "1 telephone number", "1 insult", "https://api.example.com/v1"):
-        assert part in warnings[0]
+    held = "the seeds contain 1 e-mail address, 1 telephone number, 1 insult"
+    assert warnings[0] == f"warning: {held}; requests send it from this machine to https://api.example.com/v1."
+    assert len(warnings) == 3
+    assert all(line.startswith(f"warning: {held}, and so will the dataset.") for line in warnings[1:])
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def test_failed_row_of_a_pooling_server_does_not_affect_others(tmp_path: Path) -
     with classify(answer) as url:
         rows = [PAIRS[0], *(pair("a fox", word) for word in odd)]
         scored = scores(project(tmp_path, url, "classify"), rows)
-    assert [score.reason.code for score in scored] == ["scored", "crashed", "unreadable", "unreadable"]
+    assert [score.reason.code for score in scored] == ["scored", "crashed", "nan", "nan"]
     assert [score.value for score in scored[1:]] == [None] * 3
 
 
@@ -186,18 +186,20 @@ def test_local_vllm_is_started_for_pooling(tmp_path: Path, monkeypatch: pytest.M
 
 def reward(ask: Ask) -> Reply:
     """`reward:` and the number of words minus 0.5, like NVIDIA's endpoint; plain text for the row "odd"."""
-    return says("I like it." if ask.prompt == "odd" else f"reward:{len(ask.prompt.split()) - 0.5}")
+    answers = {"odd": "I like it.", "tiny": "reward:-3.1e-05"}
+    return says(answers.get(ask.prompt, f"reward:{len(ask.prompt.split()) - 0.5}"))
 
 
 def test_hosted_reward_is_paid_for_once_and_only_a_number_is_a_score(tmp_path: Path) -> None:
-    """Requests go through the ledger: durable, within the budget, with a stage of their own."""
-    rows = [*PAIRS, pair("a fox", "odd")]
+    """Requests go through the ledger: durable, within the budget, with a stage of their own. A number may have an
+    exponent. What is no number is not reported as a judge's unreadable answer."""
+    rows = [*PAIRS, pair("a fox", "odd"), pair("a fox", "tiny")]
     with LoopbackTeacher(reward) as hosted:
         project_ = project(tmp_path, hosted.url, "chat")
         first, again = scores(project_, rows), scores(project_, rows)
-        assert len(hosted.asked) == 3
-    assert [score.value for score in first] == [1.5, 3.5, None]
-    assert first[2].reason.code == "unreadable"
+        assert len(hosted.asked) == 4
+    assert [score.value for score in first] == [1.5, 3.5, None, -3.1e-05]
+    assert first[2].reason.code == "nan"
     assert again == first
     assert [turn["role"] for turn in hosted.asked[0].body["messages"]] == ["user", "assistant"]
     with Store.open(Store.url_for(project_), write=False) as store:

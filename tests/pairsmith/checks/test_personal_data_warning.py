@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.checks.personal_data_warning import addresses_elsewhere
-from schemas.spec import TeacherSettings
+from pairsmith.checks.personal_data_warning import addresses_elsewhere, warn_about_personal_data
+from schemas.records import Seed
+from schemas.spec import Spec, TeacherSettings
 from tests.pairsmith.conftest import Project
 
 PAIRS = """input,output
@@ -27,12 +28,39 @@ def test_personal_data_in_pairs_that_no_teacher_sees_is_reported(tmp_path: Path)
     first = Project(tmp_path).run("generate")
     assert first.returncode == 0, first.stderr
     held = "1 e-mail address, 1 telephone number, 1 card number"
-    assert f"the pairs contain {held}, and so will the dataset" in first.stderr
+    assert f"the seeds contain {held}, and so will the dataset" in first.stderr
     assert "[personal]" in first.stderr
     (tmp_path / "pairsmith.toml").write_text(
         f'{SPEC}[personal]\nemail = "redact"\nphone = "redact"\ncard = "reject"\n', encoding="utf-8"
     )
     assert "so will the dataset" not in Project(tmp_path).run("generate").stderr
+
+
+def test_personal_data_in_inputs_for_a_teacher_on_this_machine_is_reported() -> None:
+    """An input that no request sends off this machine becomes a row all the same; its reference does not."""
+    spec = Spec.model_validate({"task": {"name": "t", "style": "Short."}, "seeds": [{"path": "s.jsonl"}]})
+    text = "ring til Mona på +45 28 14 95 03, koden er AKIAIOSFODNN7EXAMPL2"
+    seeds = [Seed(kind="input", text=text, source="s.jsonl:1", reference="ring til +45 28 14 95 04")]
+    lines: list[str] = []
+    warn_about_personal_data(lines.append, seeds, [TeacherSettings(url="http://localhost:8000/v1")], spec)
+    assert [line.split(". [")[0] for line in lines] == [
+        "warning: the seeds contain 1 telephone number, 1 key or password, and so will the dataset"
+    ]
+
+
+@pytest.mark.parametrize("command", ["forecast", "preview", "generate"])
+def test_personal_data_that_leaves_the_machine_is_reported_before_the_first_request(
+    tmp_path: Path, command: str
+) -> None:
+    """By whichever command sends the first one, with the address, although nothing answers there."""
+    (tmp_path / "s.txt").write_text("write to mona.berg@post.example.org\nlamp flickers\n", encoding="utf-8")
+    spec = '[task]\nname = "t"\nstyle = "Short."\n[[seeds]]\npath = "s.txt"\n'
+    spec += '[[exemplars]]\ninput = "call +45 28 14 95 03"\noutput = "Please call."\n'
+    spec += '[teacher]\nurl = "http://teacher.invalid/v1"\nmodel = "m"\nretries = 0\n'
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    stderr = Project(tmp_path).run(command).stderr
+    assert "the seeds contain 1 e-mail address; requests send it from this machine to http://teacher.invalid" in stderr
+    assert "the [[exemplars]] contain 1 telephone number; every request sends it" in stderr
 
 
 @pytest.mark.slow

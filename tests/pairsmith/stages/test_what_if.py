@@ -129,6 +129,17 @@ def test_the_command_shows_the_changes(folder: Path) -> None:
     assert "A deer" not in done.stdout
 
 
+def test_rows_that_change_places_are_moves(folder: Path) -> None:
+    """All sums are equal; the screen said that no row would move, and then listed those that do."""
+    must = "curate.gates.must=[{{name='animal', pattern='fox|{}'}}]"
+    arguments = ("curate", "--what-if", must.format("bear"), "--set", must.format("wolf"))
+    done = Project(folder).run(*arguments, "--set", "curate.gates.repetition=false")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 row accepted -> rejected (missing:animal)" in done.stdout
+    assert "1 row rejected -> accepted" in done.stdout
+    assert "No row would move" not in done.stdout
+
+
 def test_split_shares_are_explained_and_splits_counted(folder: Path) -> None:
     """Seeds that were already read keep their split, and the command says so instead of only "no row would move". Rows
     that leave or enter a split are counted."""

@@ -118,6 +118,20 @@ def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, writ
     assert reading.rows_in == 3
 
 
+@pytest.mark.parametrize("first", [None, "train", "validation"])
+def test_a_text_in_two_sources_stays_in_the_test_set(tmp_path, write, first):
+    """In any order of the sources: a test set that lost the texts that also occur in training would shrink unseen."""
+    write("s.txt", "a fox\na hen\n")
+    write("t.txt", "a fox\n")
+    ours, test = SeedSource(path="s.txt", use=first), SeedSource(path="t.txt", use="test")
+    for sources in ([ours, test], [test, ours]):
+        reading = read_seeds(sources, tmp_path)
+        assert {seed.text: seed.meta.get("use") for seed in reading.seeds} == {"a fox": "test", "a hen": first}
+        assert len(reading.problems) == 1
+    named = read_seeds([ours, test], tmp_path).problems[0].what
+    assert named == "duplicate: the same text as s.txt:1, which therefore belongs to the test set."
+
+
 @pytest.mark.parametrize(
     ("line", "column"),
     [('{"text": "a fox"', 17), ('{"text": "é", }', 13), ('{"text": "a" "b": 1}', 14)],
