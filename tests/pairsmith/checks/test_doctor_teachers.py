@@ -223,13 +223,18 @@ CHAT = (
     "meta-llama/Llama-3.3-70B-Instruct",
     "claude-opus-5",
     "gemini-2.5-pro",
+    "openai/gpt-5-codex",
+    "speechless-llama2:13b",
+    "VideoLLaMA3-7B",
 )
 OTHER = (
     "nomic-embed-text:latest", "text-embedding-3-small", "text-embedding-nomic-embed-text-v1.5", "dall-e-3",
     "bge-m3:latest", "whisper-1", "gpt-4o-mini-tts", "omni-moderation-latest", "gpt-image-1", "mxbai-embed-large",
     "gpt-3.5-turbo-instruct", "mistral-embed", "BAAI/bge-reranker-v2-m3", "llama-guard3", "gpt-4o-realtime-preview",
     "snowflake-arctic-embed", "intfloat/e5-large-v2", "all-minilm:latest", "davinci-002", "sora-2",
-    "mistral-ocr-latest", "jina-reranker-v2",
+    "mistral-ocr-latest", "jina-reranker-v2", "paraphrase-multilingual:latest", "all-mpnet-base-v2", "jina-colbert-v2",
+    "shieldgemma:2b", "canopylabs/orpheus-v1-english", "kokoro", "parakeet-tdt", "qwen3-asr", "veo-3.0-generate-001",
+    "codex-mini-latest", "gpt-5.3-codex", "o3-deep-research", "computer-use-preview",
 )  # fmt: skip
 
 
