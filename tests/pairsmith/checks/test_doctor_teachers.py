@@ -46,6 +46,20 @@ def test_only_ask_sends_a_request(tmp_path: Path) -> None:
     assert not (tmp_path / "pairsmith.db").exists()
 
 
+def test_ask_limits_the_answer_under_every_name(tmp_path: Path) -> None:
+    """`max_completion_tokens` of the spec was sent as it is, so the answer could have 2,000 tokens, and beside
+    `max_tokens`, which OpenAI refuses: `doctor` failed where a run works."""
+    unset = (
+        "generate.forward.sampling.max_tokens=unset",
+        "generate.forward.sampling.extra={max_completion_tokens=2000}",
+    )
+    with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
+        checks_of(project(tmp_path, teacher.url, *unset), ask=True)
+        checks_of(project(tmp_path, teacher.url, "generate.forward.sampling.extra={max_tokens=2000}"), ask=True)
+    limits = [{name: ask.body[name] for name in ask.body if "max" in name} for ask in teacher.asked]
+    assert limits == [{"max_completion_tokens": 64}, {"max_tokens": 64}]
+
+
 @pytest.mark.parametrize(
     ("reply", "state", "words"),
     [
