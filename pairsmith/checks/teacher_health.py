@@ -220,8 +220,10 @@ def _longest_and_shortest(project: Project, way: Purpose) -> tuple[Messages, Mes
 
 
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:
+    from synth.question import max_answer_tokens
+
     characters = sum(len(message.content) for message in question)
-    most = characters // _CHARACTERS_PER_TOKEN + (sampling.max_tokens or 0)
+    most = characters // _CHARACTERS_PER_TOKEN + (max_answer_tokens(sampling.body()) or 0)
     lengths = f"the longest prompt has {characters:,} characters; with max_tokens that is at most {most:,} tokens"
     if context is not None and most > context:
         yield Check(
