@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from schemas.errors import UsageError
+from schemas.main_thread import wait_for, wake
 
 Result = TypeVar("Result")
 
@@ -31,9 +32,13 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
         coroutine.close()
         raise
 
+    def end(task: asyncio.Task[Result]) -> None:
+        ended.set()
+        wake()
+
     def begin() -> None:
         tasks.append(loop.create_task(coroutine))
-        tasks[0].add_done_callback(lambda _: ended.set())
+        tasks[0].add_done_callback(end)
 
     def give_up(again: bool = False) -> None:
         if cancelled.is_set():
@@ -48,9 +53,7 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     try:
         loop.call_soon_threadsafe(begin)
-        # In steps, because a signal delivered to another thread does not wake this one.
-        while not ended.wait(0.2):
-            pass
+        wait_for(ended)
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(give_up)
         computing = None if cancelled.wait(_BUSY_S) or ended.is_set() else asyncio.current_task(loop)

@@ -7,11 +7,15 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+from schemas.main_thread import in_main_thread
+
+Result = TypeVar("Result")
 
 LIMIT_S = 1.0  # CPU time for one text; an ordinary pattern takes about a microsecond
 _MAX_SLOW_TEXTS = 3  # slow texts after which a check is given up
@@ -31,27 +35,29 @@ def search(pattern: re.Pattern[str], text: str, check: str, row: str) -> re.Matc
     """`pattern.search(text)` under `limited`. Raises CheckTimedOut; `check` and `row` are named in the message."""
     if not _may_take_long(pattern.pattern):
         return pattern.search(text)
-    with limited(check, pattern.pattern, row):
-        return pattern.search(text)
+    return limited(check, pattern.pattern, row, partial(pattern.search, text))
 
 
-@contextmanager
-def limited(check: str, settings: str, row: str) -> Iterator[None]:
-    """Limit the block to LIMIT_S of this thread's CPU time. Raises CheckTimedOut if it takes longer, and immediately if
-    the check with these settings has already done so on _MAX_SLOW_TEXTS rows.
+def limited(check: str, settings: str, row: str, compute: Callable[[], Result]) -> Result:
+    """`compute()` with at most LIMIT_S of CPU time. Raises CheckTimedOut if it takes longer, and immediately if the
+    check with these settings has already done so on _MAX_SLOW_TEXTS rows.
 
-    `re` checks for signals during a search, but Python handles signals only in the main thread. In another thread
-    nothing ends a search.
+    `re` checks for signals during a search, but Python handles signals only in the main thread, which therefore calls
+    it. If that is busy with something else, as in the service, nothing ends a search.
     """
     key = (check, settings)
     if _slow[key] >= _MAX_SLOW_TEXTS:
         raise CheckTimedOut(f"{check} is skipped for row {row}: it took too long on {_MAX_SLOW_TEXTS} rows. {_WHY}")
-    try:
-        with _timer():
-            yield
-    except _Expired:
-        _slow[key] += 1
-        raise CheckTimedOut(f"{check} took more than {LIMIT_S:g} s on row {row}. {_WHY}") from None
+
+    def timed() -> Result:
+        try:
+            with _timer():
+                return compute()
+        except _Expired:
+            _slow[key] += 1
+            raise CheckTimedOut(f"{check} took more than {LIMIT_S:g} s on row {row}. {_WHY}") from None
+
+    return in_main_thread(timed)
 
 
 @contextmanager
@@ -76,7 +82,14 @@ def _timer() -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, previous)
 
 
+_CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_REPEATED_GROUP = re.compile(r"\)\s*[*+{]")
+_REPEAT = re.compile(r"[*+]|\{\d*,\d*\}")
+
+
 @lru_cache(1024)
 def _may_take_long(pattern: str) -> bool:
-    """False for most patterns: with at most one repeat and no alternatives, a search takes quadratic time at worst."""
-    return "|" in pattern or len(re.findall(r"[*+?{]", pattern)) > 1
+    """False for most patterns: without a repeated group and with at most one repeat, a search takes quadratic time at
+    worst."""
+    plain = _CLASS.sub("x", pattern)
+    return bool(_REPEATED_GROUP.search(plain)) or len(_REPEAT.findall(plain)) > 1

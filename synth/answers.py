@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -252,9 +251,12 @@ def schema_violation(schema: Json) -> Violation:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             return str(error) if text.lstrip()[:1] in ("{", "[", '"') else "it is text, not JSON"
-        with limited("the JSON schema", settings, text[:40]) if has_patterns else nullcontext():
-            schema_validator, best_match = validator()
-            worst = best_match(schema_validator.iter_errors(value))
+        schema_validator, best_match = validator()
+
+        def find_worst() -> Any:
+            return best_match(schema_validator.iter_errors(value))
+
+        worst = limited("the JSON schema", settings, text[:40], find_worst) if has_patterns else find_worst()
         return None if worst is None else f"at {worst.json_path}: {worst.message}"
 
     return violation

@@ -163,7 +163,9 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
     sample, varies = Usage(prompt_tokens=1_000, completion_tokens=1_000), len(week) > 1
     usual, batch = (table_rate(opened)(sample, context) for context in ({}, _BATCH))
     # A batch variant lists only the prices that differ; a model without one has the same price "in a batch".
-    listed = any(variant.when == _BATCH for variant in known.price_variants or ())  # perhaps without a discount
+    # Of a model that the table has under another provider (Azure: OpenAI's) it does not apply the variants.
+    is_own = any(model is known for model in provider.models)
+    listed = is_own and any(variant.when == _BATCH for variant in known.price_variants or ())  # perhaps no discount
     has_batch = usual > 0 and (listed or batch != usual)
     version = importlib.metadata.version("genai-prices")
     return Prices(

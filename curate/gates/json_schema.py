@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
     cannot be applied (an unresolvable or circular reference) judges no row; a pattern that takes too long leaves the
     current row unjudged (`schemas.time_limit`).
     """
-    from jsonschema import FormatChecker, exceptions, validators
+    from jsonschema import FormatChecker, validators
     from referencing import Registry
 
     formats = FormatChecker(("date",))
@@ -46,8 +47,8 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
         except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
             return rejected("not_json", f"{error}: {quote(pair.output)}")
         try:
-            with limited("the JSON schema", settings, describe_row(pair)):
-                worst = exceptions.best_match(validator.iter_errors(value))
+            check = partial(_worst_error, validator, value)
+            worst = limited("the JSON schema", settings, describe_row(pair), check)
         except CheckTimedOut as late:
             return crashed(str(late))
         except Exception as error:
@@ -57,6 +58,12 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
         return passed("it is valid") if model is None else _validate_with_model(model, pair.output)
 
     return gate
+
+
+def _worst_error(validator: Any, value: Any) -> Any:
+    from jsonschema.exceptions import best_match
+
+    return best_match(validator.iter_errors(value))
 
 
 _LEAP_SECOND = re.compile(r"(?<=:[0-5]9):60(?!\d)")  # RFC 3339 has it, Python's times do not

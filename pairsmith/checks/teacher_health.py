@@ -220,8 +220,10 @@ def _longest_and_shortest(project: Project, way: Purpose) -> tuple[Messages, Mes
 
 
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:
+    from synth.question import max_answer_tokens
+
     characters = sum(len(message.content) for message in question)
-    most = characters // _CHARACTERS_PER_TOKEN + (sampling.max_tokens or 0)
+    most = characters // _CHARACTERS_PER_TOKEN + (max_answer_tokens(sampling.body()) or 0)
     lengths = f"the longest prompt has {characters:,} characters; with max_tokens that is at most {most:,} tokens"
     if context is not None and most > context:
         yield Check(
@@ -249,9 +251,8 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
     from synth.answers import judged
     from synth.teachers import opened
 
-    limited = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
     async with opened(teacher.model_copy(update={"retries": 0}), discard_message) as endpoint:
-        answer = await endpoint.ask(question, limited)
+        answer = await endpoint.ask(question, _limited(sampling))
     if not answer.choices:
         return Check(
             "answer", "fail", f"the response is not a chat completion: {answer.body[:200]}", "Check teacher.url."
@@ -271,3 +272,10 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
     if judged_answer.status in ("ok", "truncated"):
         return Check("answer", "ok", what)
     return Check("answer", "warn", f"{judged_answer.reason}: {what}", "See `pairsmith docs teachers`.")
+
+
+def _limited(sampling: Sampling) -> Sampling:
+    """`sampling` with at most 64 tokens for an answer, under each name that it uses for that limit."""
+    in_extra = dict.fromkeys(sampling.extra.keys() & {"max_tokens", "max_completion_tokens"}, MOST_TOKENS)
+    limit = None if in_extra and sampling.max_tokens is None else min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)
+    return sampling.model_copy(update={"max_tokens": limit, "extra": sampling.extra | in_extra})

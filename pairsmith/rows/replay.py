@@ -85,7 +85,8 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
     assert rebuilt is not None, "a completion always gives a pair"
     if rebuilt.model_dump_json() != pair.model_dump_json():
         parts = [name for name in Pair.model_fields if getattr(rebuilt, name) != getattr(pair, name)]
-        differs.append(f"pair: {', '.join(part for part in parts if part != 'origin' or not differs)}".rstrip(": "))
+        if parts != ["origin"] or not differs:  # what is said already is in the origin
+            differs.append(f"pair: {', '.join(part for part in parts if part != 'origin' or not differs)}")
     return Replay(pair.id, call.request, verdict.text, rebuilt.output, tuple(differs))
 
 

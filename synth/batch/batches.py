@@ -107,6 +107,7 @@ class Batches:
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[StoredResult]]] = {}
         self._results: dict[str, StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
+        self._accepted: set[bytes] = set()  # settings with which a line was answered
         self.holds = BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -199,10 +200,9 @@ class Batches:
                     doubts += batch not in self._earlier
                     if not failure.of_key or doubts > 1:  # once: a gateway may not have known the key for a moment
                         failure = failure.verdict
-                n = line.body.get("n")
-                if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
-                    if line.body.get("n") != n:  # a smaller one may be refused again, and each batch takes a day
-                        line.body.pop("n", None)
+                is_its_own = line.settings in self._accepted
+                adapt = self._endpoint.dialect.adapt_once
+                if isinstance(failure, RefusedError) and not is_its_own and adapt(line.body, failure):
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:
                     continue  # true when that batch was submitted, but it may have been fixed since
@@ -334,6 +334,7 @@ class Batches:
                 )
             # Before refusals are read: if others were answered, a refusal concerns its row alone.
             self._endpoint.answered |= bool(answers)
+            self._accepted |= {self._waiting[name][0].settings for name in answers.keys() & self._waiting.keys()}
             lost = names - set(results.names) if results.nameless else set[str]()
             for result in map(results.__getitem__, names - lost):
                 is_cancelled = state.cancelled and not result.status

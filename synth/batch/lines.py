@@ -47,6 +47,11 @@ class BatchLine(NamedTuple):
     name: str
     body: Json
 
+    @property
+    def settings(self) -> bytes:
+        """All of the request but its messages and its seed."""
+        return orjson.dumps({name: value for name, value in self.body.items() if name not in ("messages", "seed")})
+
 
 def line_name(keys: Sequence[str], tried: int) -> str:
     """The name of the line that asks for the samples of these keys, of which the first has been tried so often."""

@@ -13,10 +13,13 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from synth.chat.http_status import Target, unknown_model
 
-# Models that are not chat models, by words in their name or type.
+# Models that are not chat models, by words in their name or type. The last names are OpenAI's own for models that only
+# its Responses API serves; gateways that serve these as chat models list them with a prefix.
 _NOT_CHAT = re.compile(
-    r"embed|rerank|bge-|\be5-|\bgte-|minilm|whisper|transcri|\btts|speech|audio|voice|realtime|dall-e|image|diffusion"
-    r"|flux|sora|video|moderation|guard|davinci-002|babbage-002|turbo-instruct|\bocr\b|\bclip\b|reward|search-api",
+    r"embed|rerank|bge-|\be5-|\bgte-|minilm|mpnet|\bparaphrase-|colbert|whisper|transcri|\basr\b|\btts"
+    r"|speech(?!less)|audio|voice|realtime|kokoro|orpheus|parakeet|dall-e|image|diffusion|flux|sora|\bveo-|\blyria"
+    r"|video(?!-?llama)|moderation|guard|shieldgemma|davinci-002|babbage-002|turbo-instruct|\bocr\b|\bclip\b|reward"
+    r"|search-api|\A(codex-|computer-use-|o\d[\w-]*-(pro|deep-research)\b|gpt-5[\w.-]*-(codex|pro)\b)",
     re.IGNORECASE,
 )
 # OpenAI, Mistral, OpenRouter.

@@ -119,6 +119,14 @@ class Dialect:
         # request (400, 422), and not, for example, its length or content.
         return not self._schema_worked and refusal.status in (400, 422) and _drop(body, ("response_format",))
 
+    def adapt_once(self, body: Json, refusal: RefusedError) -> bool:
+        """`adapt` a line of a batch, where each refusal costs a day: `n` is left out, as a smaller one may be refused
+        too."""
+        n, is_adapted = body.get("n"), self.adapt(body, refusal)
+        if body.get("n") != n:
+            body.pop("n", None)
+        return is_adapted
+
     def learn(self, body: Json, answer: Answer, *, n: int, schema: bool) -> None:
         """Omit `n` or the schema from now on if the server refuses it.
 

@@ -3,9 +3,10 @@
 A header is read if its name says what remains of a limit, of requests or of tokens, and another header says when the
 limit resets: `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (OpenAI, Groq, vLLM gateways), the same
 followed by `-tokens-minute` or `-requests-day` (Cerebras, DigitalOcean), `anthropic-ratelimit-input-tokens-remaining`,
-`ratelimitbysize-remaining` (Mistral, tokens), `x-tokenlimit-remaining` (Together), `x-ratelimit-remaining` and
+`ratelimitbysize-remaining` (Mistral, formerly), `x-tokenlimit-remaining` (Together), `x-ratelimit-remaining` and
 `ratelimit-remaining` (OpenRouter, earlier IETF drafts), `ratelimit: limit=100, remaining=50, reset=30` and
-`ratelimit: "default";r=50;t=30` (later IETF drafts).
+`ratelimit: "default";r=50;t=30` (later IETF drafts). Without another header, a name that ends with `-minute` says it:
+`x-ratelimit-remaining-req-minute` and `x-ratelimit-remaining-tokens-minute` (Mistral, mistralai/client-ts#169).
 A reset is a duration in Go's format (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or
 milliseconds, or a date. Source: the rate-limit pages of these providers in 2026.
 """
@@ -40,6 +41,7 @@ _WAIT_REQUEST = re.compile(
 _UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
 _UNITS_PER_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 _MINUTE_S, _DAY_S = 60.0, 86_400.0
+_LOOK_AGAIN_S = 15
 _CATCH_UP_S = 0.05  # how late a timer may fire without losing capacity
 
 
@@ -52,7 +54,7 @@ class Remaining(NamedTuple):
 
 
 def remaining_in_headers(headers: Mapping[str, str]) -> list[Remaining]:
-    """Read the remaining limits from response headers. A limit without a reset time is ignored."""
+    """Read the remaining limits from response headers. A limit without a reset time or window is ignored."""
     limits_left = []
     for header, value in headers.items():
         name = header.lower()
@@ -60,6 +62,8 @@ def remaining_in_headers(headers: Mapping[str, str]) -> list[Remaining]:
             continue
         unit: Unit | None = "tokens" if _TOKENS.search(name) else "requests" if _REQUESTS.search(name) else None
         limits = [(value, headers.get(name.replace("remaining", "reset")))] if "remaining" in name else []
+        if limits and limits[0][1] is None and name.endswith("-minute"):
+            limits = [(value, _until_next_minute(headers.get("Date")))]
         if name == "ratelimit":  # one header with one or several limits
             unit, limits = "requests", [(pair[1], pair[2]) for pair in _COMBINED.finditer(value)]
         for amount, reset in limits:
@@ -91,6 +95,15 @@ def reset_s(text: str, date: str | None = None) -> float:
     except ValueError:
         reset_at = _in_utc(parsedate_to_datetime(text))
     return _seconds_until(reset_at, date)
+
+
+def _until_next_minute(date: str | None) -> str:
+    """Seconds until the next full minute of the server, by its `date` if it is readable, in which many count anew; at
+    most 15, because others count the last 60 seconds. The next answer tells more."""
+    moment = datetime.now(UTC)
+    with suppress(ValueError, TypeError):
+        moment = parsedate_to_datetime(date or "")
+    return str(min(_LOOK_AGAIN_S, 60 - moment.second))
 
 
 def _seconds_until(moment: datetime, date: str | None) -> float:

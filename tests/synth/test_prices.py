@@ -152,6 +152,15 @@ def test_missing_price_is_unknown_and_not_zero(url: str) -> None:
     assert local.usd(reused) == 0
 
 
+def test_a_batch_at_azure_costs_half() -> None:
+    """The table has OpenAI's models for Azure too, but applies their batch prices to OpenAI alone: a batch at Azure was
+    announced and counted at the full price."""
+    azure = TeacherSettings(url="https://mine.openai.azure.com/openai/v1", model="gpt-4.1-mini")
+    prices = prices_of(azure)
+    assert prices is not None
+    assert prices.batch_usd(MANY) == pytest.approx(prices.usd(MANY) / 2)
+
+
 @pytest.mark.parametrize(
     ("model", "usd"),
     [

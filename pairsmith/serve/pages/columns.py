@@ -196,7 +196,6 @@ def any_satisfies_schema(project: Project, outputs: Sequence[str]) -> bool:
     with suppress(PairsmithError, CheckTimedOut):
         if (schema := AnswerForm.of(project.spec.task, project.folder).schema) is None:
             return True
-        with limited("the JSON schema", json.dumps(schema), "the new seeds"):
-            validator = validator_for(schema)(schema)
-            return any(map(validator.is_valid, records))
+        is_valid = validator_for(schema)(schema).is_valid
+        return limited("the JSON schema", json.dumps(schema), "the new seeds", lambda: any(map(is_valid, records)))
     return True

@@ -13,14 +13,18 @@ from typing import Any
 import pytest
 
 from curate.gates import GateStep, gates_for, processes
+from curate.gates.judgement import Judgement
 from curate.gates.processes import CHUNK, judging
 from schemas import time_limit
+from schemas.blocking import run
 from schemas.records import Imported, Pair
 from schemas.spec import GateSettings, TaskSettings
+from synth.answers import schema_violation
 from train.evaluation.checks import build_checks
 
 NESTED = r"(a+)+b"
 SLOW = "a" * 60
+LONG = "a" * 26  # takes seconds
 TASK = TaskSettings(name="t", style="Well.")
 
 
@@ -91,22 +95,48 @@ def test_gate_in_a_child_process_is_limited_too(tmp_path: Path, monkeypatch: pyt
     assert asyncio.run(scene()) == [True, None]
 
 
+def test_the_limit_holds_on_the_event_loop_of_a_command(tmp_path: Path) -> None:
+    """Commands run on an event loop in a thread, where nothing ends a search: a single row made `curate` and `generate`
+    wait forever, and Ctrl-C did not help. The main thread, which only waits for them, searches instead."""
+    gate = slow_gate(tmp_path, "must")
+    violation = schema_violation({"type": "string", "pattern": "^(a+)+b$"})
+
+    async def judge() -> Judgement:
+        with pytest.raises(time_limit.CheckTimedOut):
+            violation(f'"{LONG}"')
+        assert violation('"aab"') is None
+        return gate.judge(pair(LONG))
+
+    assert run(judge()).keep is None
+    assert run(judge()).keep is None, "what the main thread waits for has ended in the meantime"
+
+
+def test_only_patterns_that_may_take_long_are_timed() -> None:
+    """A list of words, or a single repeat, is searched directly, a thousand times as fast as in another thread."""
+    quick = (r"(?i)\b(?:cat|dogs?|bird)\b", r"\d{4}-\d{2}", r"^[\w+*]+$", r"(colou?r|gr[ae]y)", r"a\+\*b+")
+    slow = (NESTED, r"(\w+\s?)*$", r".*,.*", r"(a|aa){2,}c", r"\s*\w{1,50}x")
+    assert [*map(time_limit._may_take_long, (*quick, *slow))] == [False] * len(quick) + [True] * len(slow)
+
+
 def test_the_limit_leaves_no_timer_and_no_handler() -> None:
     """The program's own signal handler is restored after a search, and work of another thread does not use up the
     limit."""
     before = signal.getsignal(signal.SIGVTALRM)
-    with time_limit.limited("it", "", "1"):
-        assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
+    timer = time_limit.limited("it", "", "1", lambda: signal.getitimer(signal.ITIMER_VIRTUAL))
+    assert timer[0] > 0
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGVTALRM) is before
     ended = threading.Event()
     busy = threading.Thread(target=lambda: all(iter(lambda: not ended.is_set(), False)), daemon=True)
     started = time.process_time()
+
+    def wait() -> None:
+        while time.process_time() < started + 4 * time_limit.LIMIT_S:
+            ended.wait(0.01)
+
     busy.start()
     try:
-        with time_limit.limited("it", "", "1"):
-            while time.process_time() < started + 4 * time_limit.LIMIT_S:
-                ended.wait(0.01)
+        time_limit.limited("it", "", "1", wait)
     finally:
         ended.set()
         busy.join()

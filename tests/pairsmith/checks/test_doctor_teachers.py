@@ -46,6 +46,20 @@ def test_only_ask_sends_a_request(tmp_path: Path) -> None:
     assert not (tmp_path / "pairsmith.db").exists()
 
 
+def test_ask_limits_the_answer_under_every_name(tmp_path: Path) -> None:
+    """`max_completion_tokens` of the spec was sent as it is, so the answer could have 2,000 tokens, and beside
+    `max_tokens`, which OpenAI refuses: `doctor` failed where a run works."""
+    unset = (
+        "generate.forward.sampling.max_tokens=unset",
+        "generate.forward.sampling.extra={max_completion_tokens=2000}",
+    )
+    with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
+        checks_of(project(tmp_path, teacher.url, *unset), ask=True)
+        checks_of(project(tmp_path, teacher.url, "generate.forward.sampling.extra={max_tokens=2000}"), ask=True)
+    limits = [{name: ask.body[name] for name in ask.body if "max" in name} for ask in teacher.asked]
+    assert limits == [{"max_completion_tokens": 64}, {"max_tokens": 64}]
+
+
 @pytest.mark.parametrize(
     ("reply", "state", "words"),
     [
@@ -223,13 +237,18 @@ CHAT = (
     "meta-llama/Llama-3.3-70B-Instruct",
     "claude-opus-5",
     "gemini-2.5-pro",
+    "openai/gpt-5-codex",
+    "speechless-llama2:13b",
+    "VideoLLaMA3-7B",
 )
 OTHER = (
     "nomic-embed-text:latest", "text-embedding-3-small", "text-embedding-nomic-embed-text-v1.5", "dall-e-3",
     "bge-m3:latest", "whisper-1", "gpt-4o-mini-tts", "omni-moderation-latest", "gpt-image-1", "mxbai-embed-large",
     "gpt-3.5-turbo-instruct", "mistral-embed", "BAAI/bge-reranker-v2-m3", "llama-guard3", "gpt-4o-realtime-preview",
     "snowflake-arctic-embed", "intfloat/e5-large-v2", "all-minilm:latest", "davinci-002", "sora-2",
-    "mistral-ocr-latest", "jina-reranker-v2",
+    "mistral-ocr-latest", "jina-reranker-v2", "paraphrase-multilingual:latest", "all-mpnet-base-v2", "jina-colbert-v2",
+    "shieldgemma:2b", "canopylabs/orpheus-v1-english", "kokoro", "parakeet-tdt", "qwen3-asr", "veo-3.0-generate-001",
+    "codex-mini-latest", "gpt-5.3-codex", "o3-deep-research", "computer-use-preview",
 )  # fmt: skip
 
 

@@ -131,6 +131,8 @@ def test_a_replay_names_the_differences(project: Project) -> None:
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["identical"]) == (13, False)
     assert any(why.startswith("request: messages") for why in answer["differs"])
+    other = json.loads(project.run("replay", pair_id, "--json", "--set", "teacher.model=other").stdout)
+    assert [why.partition(":")[0] for why in other["differs"]] == ["teacher"], "the pair is as it was"
     key = json.loads(body)["calls"][0][0]
     project.rows(f"UPDATE calls SET body = replace(body, ' END', ' FIN') WHERE key = '{key}'")
     done = project.run("replay", pair_id, "--json")

@@ -138,16 +138,27 @@ def test_unreadable_reset_is_no_limit(nonsense: str) -> None:
             [Remaining("tokens", 0, 11.38)],
         ),
         ({"ratelimitbysize-remaining": "499900", "ratelimitbysize-reset": "28"}, [Remaining("tokens", 499900, 28)]),
+        (
+            {
+                "Date": "Wed, 02 Dec 2026 10:15:48 GMT",
+                "x-ratelimit-limit-req-minute": "60",
+                "x-ratelimit-remaining-req-minute": "0",
+                "x-ratelimit-remaining-tokens-minute": "47196",
+                "x-ratelimit-remaining-tokens-month": "3950246",
+                "x-ratelimit-tokens-query-cost": "2804",
+            },
+            [Remaining("requests", 0, 12), Remaining("tokens", 47196, 12)],
+        ),
         ({"x-tokenlimit-remaining": "4", "x-tokenlimit-reset": "1"}, [Remaining("tokens", 4, 1)]),
         ({"X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "20"}, [Remaining("requests", 3, 20)]),
-        ({"x-ratelimit-remaining-req-minute": "0", "x-ratelimit-limit-req-minute": "5"}, []),
+        ({"x-ratelimit-remaining-req-month": "0", "x-ratelimit-limit-req-month": "5"}, []),
         ({"x-ratelimit-remaining-audio-seconds": "0", "x-ratelimit-reset-audio-seconds": "60"}, []),
         ({}, []),
     ],
 )
 def test_remaining_is_read_from_each_family_of_headers(headers: Mapping[str, str], left: list[Remaining]) -> None:
     """The remaining requests and tokens are parsed. A number without a reset time does not show when to continue, so it
-    is ignored."""
+    is ignored, unless it is for a minute."""
     assert remaining_in_headers(CIMultiDict(headers)) == left
 
 
