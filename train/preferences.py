@@ -105,6 +105,7 @@ def build_preference_trainer(
     trainer = preference_trainer(
         adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
     )
+    log.shown = trainer.last_rows
     masks = tuple(
         plain_preview(
             chat.tokenizer,
@@ -175,17 +176,44 @@ def _collator_row(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:
     return {**row, "prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
 
 
+class _ShowsPreferences:
+    """A trainer of preferences that can show one of its last batch in an error."""
+
+    _last_batch: Any = None
+    processing_class: Any
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *more: Any) -> Any:
+        self._last_batch = inputs
+        return super().training_step(model, inputs, *more)  # type: ignore[misc]
+
+    def last_rows(self) -> str:
+        """The first preference of the last batch with its masks, as the end of an error message."""
+        if (batch := self._last_batch) is None:
+            return ""
+        if "input_ids" in batch:  # DPO: the better answers, followed by the worse ones
+            labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
+            sides = [(batch["input_ids"], batch["attention_mask"], labels, at) for at in (0, len(labels) // 2)]
+        else:
+            fields = ("input_ids", "attention_mask", "labels")
+            sides = [(*(batch[f"{side}_{name}"] for name in fields), 0) for side in ("chosen", "rejected")]
+        shown = []
+        for ids, mask, labels, at in sides:
+            kept = mask[at].bool()
+            shown.append(plain_preview(self.processing_class, ids[at][kept].tolist(), labels[at][kept].tolist()))
+        return f", on this preference: {' | '.join(shown)[:600]}"
+
+
 def _trainer_classes() -> dict[str, tuple[Any, Any]]:
     """objective -> TRL's trainer and config class. Both trainers are overridden to leave the tokens unchanged."""
     import torch
     from trl import DPOConfig, DPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    class TokensDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl ships no types
+    class TokensDPOTrainer(_ShowsPreferences, DPOTrainer):  # type: ignore[misc]  # trl ships no types
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    class TokensORPOTrainer(ORPOTrainer):  # type: ignore[misc]
+    class TokensORPOTrainer(_ShowsPreferences, ORPOTrainer):  # type: ignore[misc]
         def tokenize_row(self, feature: Any, model: Any = None) -> Any:
             return feature
 

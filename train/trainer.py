@@ -248,12 +248,8 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
             loss = self._completion_loss(model, inputs, num_items_in_batch)
-        if model.training and not torch.isfinite(loss):
-            raise NoWork(
-                f"the loss is not finite in step {self.state.global_step + 1}{self.last_rows()}",
-                why="The tuned model would be broken.",
-                fix="Lower train.learning_rate, or check the rows.",
-            )
+        if model.training:
+            _refuse_infinite(float(loss.detach()), self.state.global_step + 1, self.last_rows)
         return loss
 
     def last_rows(self) -> str:
@@ -335,6 +331,7 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             self._report(state, {"validation_loss": logs["eval_loss"]})
         elif "loss" in logs:
             self._report(state, {"loss": logs["loss"]})
+            _refuse_infinite(logs["loss"], int(state.global_step), self.shown)
             self._losses.append(logs["loss"])
             _refuse_divergence(self._losses, int(state.max_steps), self.shown)
 
@@ -372,6 +369,15 @@ def read_curve(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
         if "eval_loss" in entry
     )
     return steps, validation
+
+
+def _refuse_infinite(loss: float, step: int, shown: Callable[[], str]) -> None:
+    if not math.isfinite(loss):
+        raise NoWork(
+            f"the loss is not finite in step {step}{shown() or '.'}",
+            why="The tuned model would be broken.",
+            fix="Lower train.learning_rate, or check the rows.",
+        )
 
 
 def _refuse_divergence(losses: Sequence[float], planned: int, shown: Callable[[], str] = str) -> None:

@@ -46,8 +46,11 @@ class ChatFormat(NamedTuple):
     least: int = 1
 
 
-def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
+def write_chat_files(
+    dataset: Path, name: str, folder: Path, settings: TrainSettings, adapter: Path | None = None
+) -> dict[str, int]:
     """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`.
+    `adapter` is that of the project, whose tokenizer shows how the base ends a turn.
 
     Returns the number of rows of each file, by its name without the ending; a split without rows gets no file. Raises
     InputError as `curate.export.dataset.rows` does, and NoWork if there are no training rows, since the trainer's
@@ -59,11 +62,27 @@ def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSett
     if not (counts := _write_splits(folder, chosen.row, lambda split: rows(dataset, split))):
         fix = "Run `pairsmith rows` to see what became of the rows, or leave --format out."
         raise NoWork(f"there is no row to train on, so {name} has nothing to read.", fix=fix)
-    _write_files(folder, chosen.files(settings, counts))
+    files = chosen.files(settings, counts)
+    # Axolotl looks for the tokenizer's end token. A turn of Gemma or Phi ends with another, which it would not train.
+    if name == "axolotl" and adapter and (ends := _ends_of_turns(adapter)):
+        files["config.yml"] += _yaml({"eot_tokens": ends})
+    _write_files(folder, files)
     of_dpo = settings.model_copy(update={"objective": "dpo"}).last_stage.model_copy(update={"packing": False})
     if pairs := _write_splits(folder / "dpo", chosen.preference, lambda split: preference_rows(dataset, split)):
         _write_files(folder / "dpo", chosen.dpo_files(of_dpo, pairs))
     return counts | {f"dpo/{split}": number for split, number in pairs.items()}
+
+
+def _ends_of_turns(adapter: Path) -> list[str]:
+    """The end tokens that the chat template of an adapter spells out, from the files that training wrote beside it."""
+    config, tokenizer, template = (
+        adapter / name for name in ("generation_config.json", "tokenizer.json", "chat_template.jinja")
+    )
+    if not all(file.is_file() for file in (config, tokenizer, template)):
+        return []
+    ids, written = json.loads(config.read_bytes())["eos_token_id"], template.read_text(encoding="utf-8")
+    texts = {token["id"]: token["content"] for token in json.loads(tokenizer.read_bytes())["added_tokens"]}
+    return [texts[end] for end in ids if end in texts and texts[end] in written]
 
 
 def _write_splits(

@@ -113,9 +113,11 @@ def _write_chat_files(
         settings = settings.model_copy(update={"method": method})
     if (project.folder / settings.base).is_dir():  # on another machine the name would be looked up on a hub
         settings = settings.model_copy(update={"base": "MODEL", "revision": None})
+    trained_in = project.folder / adapter.path if adapter else None
     for name in formats:
         show(f"writing the rows for {name}")
-        counts = chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
+        chat = partial / "chat" / name
+        counts = chat_files.write_chat_files(partial / "dataset", name, chat, settings, trained_in)
         least = chat_files.FORMATS[name].least
         for file in ("train", "dpo/train"):
             if (number := counts.get(file, least)) < least:

@@ -135,6 +135,21 @@ def test_dpo_does_not_start_from_changed_weights(tiny_base: Base, dataset: Datas
         tune(tiny_base, dataset, preference_settings("dpo"), tmp_path)
 
 
+@pytest.mark.parametrize("objective", ["dpo", "orpo"])
+def test_a_loss_that_is_not_finite_ends_the_run(
+    tiny_base: Base, dataset: Dataset, tmp_path: Path, objective: str
+) -> None:
+    """It stops in that step with a preference of its batch, both answers of it. It used to go on to the last step."""
+    key = "dpo_learning_rate" if objective == "dpo" else "learning_rate"
+    steps: list[int] = []
+    with pytest.raises(NoWork, match=r"(?s)not finite in step \d, on this preference: .*\[\[.*\]\] \| .*\[\["):
+        tune(
+            *(tiny_base, dataset, settings(objective=objective, epochs=5, dpo_epochs=5, **{key: 1e30}), tmp_path),
+            lambda stage, numbers: steps.append(numbers.get("done", 0)),
+        )
+    assert steps[-1] < 10
+
+
 def test_a_preference_that_is_too_long_is_left_out(tiny_base: Base, dataset: Dataset, out: Path) -> None:
     """It is named, once even if its row is too long as well, and the others are trained on; if all are too long, the
     error says so."""

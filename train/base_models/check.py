@@ -25,11 +25,18 @@ from train.base_models.base_model import (
 )
 from train.base_models.models import Machine, billions_in, fitting_method, in_precision, machine, training_gib
 from train.base_models.remote_code import has_code, runnable, trust_entry
+from train.dataset import TrainingRow
+from train.mask import assert_completion_only, tokenise
 
 _CACHED_LAYERS = {"full_attention", "sliding_attention"}
 _RECOMPUTED = ("gemma4_text", "recurrent_gemma")  # their configs do not show that layers differ
 _TRUSTED_NOTE = "train.trust_remote_code trusts exactly this code; if the code changes, it is refused."
 _OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
+_SAMPLE_ROW = TrainingRow(
+    pair_id="example",
+    prompt=[{"role": "system", "content": "Rewrite it."}, {"role": "user", "content": "a fox"}],
+    completion=[{"role": "assistant", "content": "a fox in the snow"}],
+)
 
 
 class Fact(NamedTuple):
@@ -270,6 +277,7 @@ def _check_template(settings: TrainSettings, folder: Path) -> Fact:
         tokenizer = AutoTokenizer.from_pretrained(copy or folder, trust_remote_code=copy is not None)
         chat = Chat(tokenizer, settings.template_arguments)
         refuse_other_vocabulary(chat, folder)
+        assert_completion_only(chat, _SAMPLE_ROW, *tokenise(chat, _SAMPLE_ROW))
     except PairsmithError as error:
         return Fact("template", "fail", error.what, error.fix or "")
     except Exception as error:  # a tokenizer's files may be broken in any way

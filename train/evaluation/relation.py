@@ -25,16 +25,17 @@ def untuned(evaluation: Evaluation) -> list[SystemResult]:
 def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
     """The tuned model against one system over both decodings: better or worse if one decoding says so and none says the
     opposite. Better is unclear if the other system does as well under the decoding that suits it, and not measured if
-    that may be the one under which it was not."""
+    that may be the one under which it was not. Nor are worse and a tie, if tuned at its best leads what was measured.
+    """
     each = {_of_one_decoding(gap) for gap in comparisons_with(evaluation, other)} - {"not measured"}
-    if leads_under_one_only(evaluation, other):
+    if leads_under_one_only(evaluation, other) or {"better", "worse"} <= each:
         return "unclear"
-    if "worse" in each:
-        return "unclear" if "better" in each else "worse"
     if "better" in each:
         return "not measured" if unfinished_modes(other) else "better"
-    order: tuple[Relation, ...] = ("unclear", "few", "tie")
-    return next((how for how in order if how in each), "not measured")
+    order: tuple[Relation, ...] = ("worse", "unclear", "few", "tie")
+    known: Relation = next((how for how in order if how in each), "not measured")
+    is_open = bool(unmeasured_modes(other)) and lead_at_best(evaluation, other) > TIE_MARGIN
+    return "not measured" if is_open and known in ("worse", "tie") else known
 
 
 def unmeasured_modes(system: SystemResult) -> list[Mode]:

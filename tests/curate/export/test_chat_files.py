@@ -122,6 +122,26 @@ def test_only_the_last_answer_of_a_conversation_is_learned(dataset: Path, tmp_pa
     assert "mask_history: true" in (tmp_path / "llama-factory" / "config.yaml").read_text()
 
 
+def test_axolotl_is_told_how_the_base_ends_a_turn(dataset: Path, tmp_path: Path) -> None:
+    """It trains the tokenizer's end token by default. Gemma's and Phi's turns end with another, so a model that was
+    tuned with this config never stopped. Tokens that the template does not spell out are Axolotl's own default."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    tokens = [{"id": 1, "content": "<eos>"}, {"id": 106, "content": "<end_of_turn>"}]
+    (adapter / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
+    (adapter / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 106, 7]}))
+
+    def config(name: str) -> str:
+        write_chat_files(dataset, "axolotl", tmp_path / name, TrainSettings(), adapter)
+        return (tmp_path / name / "config.yml").read_text()
+
+    assert "eot_tokens" not in config("without a template")
+    (adapter / "chat_template.jinja").write_text("{{ '<start_of_turn>' + text + '<end_of_turn>' }}")
+    assert 'eot_tokens: ["<end_of_turn>"]' in config("gemma").splitlines()
+    (adapter / "chat_template.jinja").write_text("{{ text + eos_token }}")
+    assert "eot_tokens" not in config("mistral")
+
+
 def test_files_follow_the_rules_documented_by_openai(written: tuple[str, Path]) -> None:
     """`messages` is a list of known roles with text; the last is an answer of weight 1. There are no other keys."""
     name, folder = written

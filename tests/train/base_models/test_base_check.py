@@ -91,6 +91,12 @@ def _quantised(base: Path) -> None:
     change_json(base / "config.json", quantization_config={"quant_method": "gptq"})
 
 
+def _begins_twice(base: Path) -> None:
+    template = base / "chat_template.jinja"
+    template.write_text("{{ bos_token }}" + template.read_text())
+    change_json(base / "tokenizer_config.json", bos_token="<|im_start|>")
+
+
 def _untemplated(base: Path) -> None:
     (base / "chat_template.jinja").unlink()
 
@@ -219,6 +225,7 @@ def _reward_model(base: Path) -> None:
         (_reads_images, "has no text model of type 'mistral3', only one that reads images too"),
         (_quantised, "already quantised"),
         (_untemplated, "no single chat template"),
+        (_begins_twice, "begins with '<|im_start|>' twice"),
         (_empty, "no config.json"),
         (_adapter_alone, "it is an adapter, not a model"),
     ],
@@ -226,7 +233,7 @@ def _reward_model(base: Path) -> None:
 def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, spoil: Any, what: str) -> None:
     """Other formats than safetensors, truncated or missing weights, unknown architectures or custom code, quantised
     weights, encoders and reward models, fewer layers than there are weights for, another model's tokenizer, no
-    template, no model."""
+    template or one that begins a text twice, no model."""
     spoil(base)
     with pytest.raises(PairsmithError, match=what) as refused:
         refuse_unfit(TrainSettings(base="base"), base.parent)

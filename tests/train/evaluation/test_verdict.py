@@ -602,6 +602,26 @@ def test_a_rival_that_was_mostly_not_finished_is_not_beaten(
         assert relation(one, one.system("few-shot")) == "better"
 
 
+@pytest.mark.parametrize(
+    ("tuned", "sampled", "fine_tune"),
+    [
+        ((0.0, 0.9), 0.0, "not enough evidence"), ((0.1, 0.9), 0.5, "not enough evidence"),
+        ((0.9, 0.9), 0.9, "do not fine-tune"), ((0.5, 0.5), 0.9, "do not fine-tune"),
+    ],
+)  # fmt: skip
+def test_a_tie_under_the_only_measured_decoding_hides_no_lead(
+    tuned: tuple[float, float], sampled: float, fine_tune: str
+) -> None:
+    """All greedy answers of the base were cut. Tuned, which passes 90 % there, was advised against because neither
+    passes a sampled one. Only if the base does as well as tuned at its best is the other decoding not needed."""
+    cut = {"finish": "length", "all_pass": False}
+    seen = verdict(changed(evaluation(tuned=tuned, base=sampled), "base", 60, cut, ["greedy"]))
+    assert (seen.decision == "do not ship", seen.fine_tune) == (fine_tune == "do not fine-tune", fine_tune)
+    is_unmeasured = any("base was not measured: too few of its greedy answers" in line for line in seen.because)
+    assert is_unmeasured == (fine_tune == "not enough evidence")
+    assert is_unmeasured == any(line.startswith("more answers of base were complete") for line in seen.flips_when)
+
+
 def test_a_rival_that_loops_until_it_is_cut_has_failed() -> None:
     """No token limit ends a loop, so raising it would never let the base be measured."""
     measured = evaluation(tuned=0.95)
