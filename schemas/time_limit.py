@@ -85,11 +85,14 @@ def _timer() -> Iterator[None]:
 _CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _REPEATED_GROUP = re.compile(r"\)\s*[*+{]")
 _REPEAT = re.compile(r"[*+]|\{\d*,\d*\}")
+_OPTIONAL = re.compile(r"(?<![(*+?}])\?")
+_MAX_CHOICES = 10  # independent ones, which can be combined in a thousand ways
 
 
 @lru_cache(1024)
 def _may_take_long(pattern: str) -> bool:
-    """False for most patterns: without a repeated group and with at most one repeat, a search takes quadratic time at
-    worst."""
+    """False for most patterns: without a repeated group, with at most one repeat and few choices, a search takes
+    quadratic time at worst."""
     plain = _CLASS.sub("x", pattern)
-    return bool(_REPEATED_GROUP.search(plain)) or len(_REPEAT.findall(plain)) > 1
+    choices = len(_OPTIONAL.findall(plain)) + min(plain.count("("), plain.count("|"))
+    return bool(_REPEATED_GROUP.search(plain)) or len(_REPEAT.findall(plain)) > 1 or choices > _MAX_CHOICES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 import time
@@ -71,6 +72,13 @@ def test_row_on_which_a_pattern_times_out_waits(tmp_path: Path, key: str, check:
     refused = gate.judge(quick)
     assert refused.keep is None
     assert f"{check} is skipped for row {quick.id[:8]}" in str(refused.reason)
+
+
+@pytest.mark.parametrize("pattern", [NESTED, "a?" * 60 + "b", "(?:a|aa)" * 40 + "b", "a*a*a*a*a*a*b", r"(\w+\s?)*b"])
+def test_patterns_that_can_take_long_are_timed(pattern: str) -> None:
+    """Nested repeats, several repeats, and many choices one after the other, which multiply as well."""
+    with pytest.raises(time_limit.CheckTimedOut):
+        time_limit.search(re.compile(pattern), SLOW, pattern, "row")
 
 
 def test_a_check_of_an_evaluation_is_limited_too() -> None:
