@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +119,39 @@ def test_the_limit_holds_on_the_event_loop_of_a_command(tmp_path: Path) -> None:
 
     assert run(judge()).keep is None
     assert run(judge()).keep is None, "what the main thread waits for has ended in the meantime"
+
+
+SEARCH = """
+import re
+from schemas import time_limit
+from schemas.blocking import run
+
+async def search(text):
+    print("searching", flush=True)
+    return time_limit.search(re.compile(r"(a+)+b"), text, "check", "row")
+
+time_limit.LIMIT_S = 60
+try:
+    run(search("a" * 60))
+except KeyboardInterrupt:
+    print(run(search("aab")) is not None)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_search_on_the_event_loop_of_a_command() -> None:
+    """At once, and the loop works afterwards."""
+    command = [sys.executable, "-c", SEARCH]
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "searching\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.communicate(timeout=20)[0] == "searching\nTrue\n"
+        finally:
+            process.kill()
 
 
 def test_only_patterns_that_may_take_long_are_timed() -> None:
