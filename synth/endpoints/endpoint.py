@@ -144,7 +144,7 @@ class Endpoint:
         """Open it, unless something must be started first (what prevents that is raised by the first request). Returns
         whether a request is just sent over `connections` and waited for."""
         if not self._wire.is_open and self._start is None:
-            with suppress(PairsmithError):
+            with suppress(PairsmithError, StoppedError):
                 self.refuse()
                 self._wire.open([host.url for host in self.flow.hosts])
         return self._wire.is_direct
@@ -173,7 +173,7 @@ class Endpoint:
         self._wire.open([host.url for host in self.flow.hosts])
 
     async def close(self) -> None:
-        """Close the connections. Safe to call twice. The caller stops what `start` has started."""
+        """Close the connections for good. Safe to call twice. The caller stops what `start` has started."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait((self._starting,))

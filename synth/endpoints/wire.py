@@ -13,6 +13,7 @@ from synth.chat.completions import (
     BrokenError,
     NoProxyError,
     NotConnectedError,
+    StoppedError,
     TimedOutError,
     UnreadableError,
     one_line,
@@ -45,6 +46,7 @@ class Wire:
         self.proxies: dict[str, str | None] = {}
         self.is_direct = False
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     def configure(
         self, key: str, headers: Mapping[str, str], plain: Mapping[str, str], secret: Mapping[str, str]
@@ -62,9 +64,12 @@ class Wire:
         return self._session is not None
 
     def open(self, urls: Sequence[str]) -> None:
-        """Prepare to send to `urls`. Raises TeacherError for a proxy that cannot be used."""
+        """Prepare to send to `urls`. Raises TeacherError for a proxy that cannot be used, and StoppedError once closed:
+        a request that wakes up during the shutdown would open connections that nobody closes."""
         if self._session is not None:
             return
+        if self._is_closed:
+            raise StoppedError
         defaults = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
         if self.key:
             defaults["Authorization"] = f"Bearer {self.key}"
@@ -77,7 +82,8 @@ class Wire:
         self.is_direct = self._first_byte_s is None and len(self.connections) == len(proxies)
 
     async def close(self) -> None:
-        """Close the connections. Safe to call twice."""
+        """Close the connections for good. Safe to call twice."""
+        self._is_closed = True
         if self._session is None:
             return
         for connections in self.connections.values():

@@ -880,3 +880,18 @@ def test_closing_cancels_a_start_in_progress() -> None:
 
     asyncio.run(run())
     assert ended == [1]
+
+
+def test_closed_endpoint_opens_no_connections_again() -> None:
+    """One of several concurrent requests ended a run; those that woke up later opened a session that nobody closed."""
+
+    async def run(teacher: LoopbackTeacher) -> None:
+        async with Endpoint(teacher.url, "loopback", concurrency=1) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+        with pytest.raises(StoppedError):
+            await endpoint.ask(chat("a dog"), Sampling())
+        assert not endpoint.open_directly()
+
+    with LoopbackTeacher() as teacher:
+        asyncio.run(run(teacher))
+    assert len(teacher.asked) == 1
