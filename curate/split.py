@@ -381,13 +381,13 @@ def _reference_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
 
 
 def _target_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    """A target of rows that pass the gates, of which curation keeps fewer because only the best of an input stay."""
+    """A target that cannot be reached, because curation keeps only the best rows of each input."""
     target, kept = spec.generate.targets.get("forward", 0), max_kept_per_input(spec, spec.generate.forward.n)
     inputs = sum(seed.kind == "input" and seed.meta.get("use") != "test" for seed in seeds)
     if not spec.generate.forward.enabled or inputs * kept >= target:
         return []
     of = f"{kept:,} of each of {counted(inputs, 'input', 'inputs')}"
-    what = f"generate.accepted = {target:,} counts rows that pass the gates, and curation keeps at most {of}"
+    what = f"generate.accepted = {target:,} cannot be reached: curation keeps at most {of}"
     return [Shortage(what, "Raise curate.select.best, or add seeds.")]
 
 

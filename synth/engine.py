@@ -39,6 +39,7 @@ async def generate(
     concurrency: int,
     accept: Accept | None = None,
     targets: Mapping[str, int] | None = None,
+    counted: Mapping[str, int] | None = None,
     candidates: Mapping[str, int] | None = None,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
@@ -54,9 +55,10 @@ async def generate(
     group.
 
     `accept` is called with every pair, including earlier ones. `targets` sets, by generator name, how many rows are to
-    be accepted. It ends that generator alone: no more of its slots are open than are still needed, and no seed is begun
-    once the target is reached, so that it is exceeded by the slots of one seed at most. `candidates` limits, by the
-    same name, how many slots are begun to reach it.
+    be accepted, and `counted`, by the same name, how many of the accepted rows of a seed count towards it (all, if it
+    is not set). A target ends that generator alone: no more of its slots are open than are still needed, and no seed is
+    begun once the target is reached, so that it is exceeded by the slots of one seed at most. `candidates` limits, by
+    the same name, how many slots are begun to reach it.
 
     `stop` ends the run in order: nothing more is sent, requests in flight are awaited and their answers made durable,
     and the result is returned with `stopped` set. A failure of a teacher that concerns every row ends the run the same
@@ -73,7 +75,8 @@ async def generate(
     result = GenerateResult() if result is None else result
     progress = None if progress is unseen else progress  # without a display nothing is counted for it
     window, targets = 4 * concurrency, targets or {}
-    run = _Run(store, generators, window, accept, targets, candidates or {}, progress, result, earlier_prompts, tally)
+    limits = (targets, counted or {}, candidates or {})
+    run = _Run(store, generators, window, accept, *limits, progress, result, earlier_prompts, tally)
     side_tasks = [asyncio.create_task(run.stop_at(stop))] if stop is not None else []
     side_tasks += [asyncio.create_task(run.report_regularly())] if progress is not None else []
     began = time.perf_counter()
@@ -96,6 +99,7 @@ class _Run:
     window: int  # the most seeds that are open at once
     accept: Accept | None
     targets: Mapping[str, int]
+    counted: Mapping[str, int]
     limits: Mapping[str, int]
     progress: Progress | None
     result: GenerateResult
@@ -136,7 +140,7 @@ class _Run:
                     if number % 1000 == 0:
                         await asyncio.sleep(0)  # let other tasks run while many earlier pairs are skipped
                     continue
-                self._open_slots[generator.name] += generator.samples or 1
+                self._open_slots[generator.name] += self._counted(generator, generator.samples or 1)
                 if earlier is not None:
                     self._start_task(self._recount(earlier, generator), generator)
                 elif not self._start_in_bulk(seed, generator):
@@ -201,6 +205,10 @@ class _Run:
                 return True
             await self._wait_for_change()
 
+    def _counted(self, generator: Generator, rows: int) -> int:
+        """How many of these accepted rows of a seed count towards the target."""
+        return min(rows, self.counted.get(generator.name, rows))
+
     async def _wait_for_change(self) -> None:
         await self._changed.wait()
         self._changed.clear()
@@ -212,7 +220,7 @@ class _Run:
 
     def _start_task(self, work: Coroutine[Any, Any, None], generator: Generator) -> None:
         task = asyncio.create_task(work)
-        self._open[task] = (generator.name, generator.samples or 1)
+        self._open[task] = (generator.name, self._counted(generator, generator.samples or 1))
         task.add_done_callback(lambda done: self.ended(done, None if done.cancelled() else done.exception()))
 
     def _start_in_bulk(self, seed: Seed, generator: Generator) -> bool:
@@ -227,7 +235,7 @@ class _Run:
         except Exception:
             return False  # the task raises it again, which ends the run in order
         row = BulkRow(self, seed, generator)
-        self._open[row] = (generator.name, n)
+        self._open[row] = (generator.name, self._counted(generator, n))
         has_begun = bulk.begin(question, n, row)
         if not has_begun:
             del self._open[row]
@@ -246,7 +254,7 @@ class _Run:
             return
         for candidate, pair in row.outcomes:
             if pair is not None:  # a good answer always makes a pair
-                self._count_decision(None, pair, row.generator, new=self._earlier.is_new(candidate))
+                self._count_decision(None, pair, new=self._earlier.is_new(candidate))
         self._report()
         self.ended(row, None)
 
@@ -279,8 +287,9 @@ class _Run:
 
     async def _recount(self, pair_ids: list[str], generator: Generator) -> None:
         """Count pairs of an earlier run by what `accept` returns now."""
-        for pair in await asyncio.to_thread(self.store.pairs, pair_ids):
-            await self._count(pair, generator, new=False)
+        pairs = await asyncio.to_thread(self.store.pairs, pair_ids)
+        accepted = sum([await self._count(pair, new=False) for pair in pairs])
+        self._accepted[generator.name] += self._counted(generator, accepted)
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """Run one seed through its generator: its outcomes become durable together and are then counted."""
@@ -302,11 +311,13 @@ class _Run:
         await self._count_all(seed, outcomes, generator)
 
     async def _count_all(self, seed: Seed, outcomes: Sequence[Outcome], generator: Generator) -> None:
+        accepted = 0
         for candidate, pair in outcomes:
             if pair is None:
                 self._count_failed(seed, candidate.failure or Reason("unknown"))
             else:
-                await self._count(pair, generator, new=self._earlier.is_new(candidate))
+                accepted += await self._count(pair, new=self._earlier.is_new(candidate))
+        self._accepted[generator.name] += self._counted(generator, accepted)
         self._report()
 
     def _with_earlier_pairs(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -330,11 +341,12 @@ class _Run:
         if count or len(texts) < _MAX_FAILURE_TEXTS:
             texts[text] = (count + 1, source)
 
-    async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
+    async def _count(self, pair: Pair, *, new: bool) -> bool:
         keep = None if self.accept is None else await self.accept(pair)
-        self._count_decision(keep, pair, generator, new=new)
+        self._count_decision(keep, pair, new=new)
+        return keep is True
 
-    def _count_decision(self, keep: bool | None, pair: Pair, generator: Generator, *, new: bool) -> None:
+    def _count_decision(self, keep: bool | None, pair: Pair, *, new: bool) -> None:
         self._tallied = self._tallied if self.tally is None else self.tally(pair)
         self.result.rows_in += 1
         self.result.pairs_made += new
@@ -344,7 +356,6 @@ class _Run:
             self.result.waiting += 1
         elif keep:
             self.result.accepted += 1
-            self._accepted[generator.name] += 1
         else:
             self.result.rejected += 1
 

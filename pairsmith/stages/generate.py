@@ -14,7 +14,7 @@ from curate.gates import free_tables
 from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction, treated
 from curate.similarity.contamination import filter_contaminated_seeds
-from curate.split import assign_splits, has_given_output, shortages
+from curate.split import assign_splits, has_given_output, max_kept_per_input, shortages
 from pairsmith import plan
 from pairsmith.checks.personal_data_warning import warn_about_personal_data
 from pairsmith.checks.preflight import (
@@ -259,7 +259,7 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     for way, accepted in outcome.missed.items():
         key = "generate.accepted" if way == "forward" else f"generate.{way}.accepted"
         more = "generate.forward.n" if way == "forward" else "generate.backward.levels"
-        reached = f"only {accepted:,} rows passed the gates, fewer than {key} asks for, and no candidates are left"
+        reached = f"only {accepted:,} rows count towards {key}, which asks for more, and no candidates are left"
         lines.append(("warning", f"{reached}: add seeds or {more}, or raise generate.{way}.candidates if it is set"))
     for teacher, models in outcome.mixed.items():
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
@@ -336,6 +336,7 @@ async def ask(
                 concurrency=sum(ledger.concurrency for ledger in distinct) or 50,  # imported rows share commits
                 accept=_acceptance_check(project, store.active_seeds()) if generate.targets else None,
                 targets=generate.targets,
+                counted={"forward": max_kept_per_input(project.spec, generate.forward.n)},
                 candidates=generate.limits,
                 stop=stop,
                 earlier_prompts=earlier,

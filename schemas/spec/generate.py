@@ -55,9 +55,10 @@ class BackwardSettings(Section):
 
 
 class GenerateSettings(Section):
-    """The generation of pairs. `accepted` stops forward generation once that many of its rows have passed the gates,
-    and `backward.accepted` does so for backward generation. `candidates` of a direction stops it once that many were
-    requested. `run` continues to curation only if at most the share `unanswered_at_most` of the rows got no answer."""
+    """The generation of pairs. `accepted` stops forward generation once that many of its rows have passed the gates, of
+    each input at most as many as curation keeps; `backward.accepted` does so for backward generation. `candidates` of a
+    direction stops it once that many were requested. `run` continues to curation only if at most the share
+    `unanswered_at_most` of the rows got no answer."""
 
     forward: ForwardSettings = ForwardSettings()
     backward: BackwardSettings = BackwardSettings()

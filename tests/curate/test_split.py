@@ -152,10 +152,10 @@ def test_warning_gives_the_actual_number_of_test_inputs() -> None:
 
 
 def test_a_target_that_the_best_of_each_input_cannot_reach_is_a_shortage() -> None:
-    """Somebody who wants 200 rows sets `generate.accepted = 200`: generation pays for 200 rows that pass the gates, of
-    which the best of each input remain, here 100. The user learns it before paying."""
+    """Somebody who wants 200 rows sets `generate.accepted = 200`, and only the best of each input remain, here 100.
+    The user learns it before paying."""
     (short,) = shortages(_seeds(100), _spec(generate={"accepted": 200}, split={"test": 0.3}))
-    assert "generate.accepted = 200 counts rows that pass the gates" in short.what
+    assert "generate.accepted = 200 cannot be reached" in short.what
     assert "at most 1 of each of 100 inputs" in short.what
     assert "curate.select.best" in short.fix
     enough = {"generate": {"accepted": 200}, "curate": {"select": {"best": 2}}, "split": {"test": 0.3}}

@@ -155,6 +155,23 @@ def test_each_direction_has_a_target_and_a_limit_of_candidates(tmp_path: Path) -
             assert (result.accepted, result.rejected) == (6, 8)
 
 
+def test_only_the_rows_of_a_seed_that_are_kept_count_towards_a_target(tmp_path: Path) -> None:
+    """Of four accepted rows of an input, curation keeps one: 20 rows to be accepted need 20 inputs, not 5, also when
+    some of them are of an earlier run."""
+
+    async def accept(pair: Pair) -> bool:
+        return True
+
+    with LoopbackTeacher(latency_s=0.002) as teacher:
+        run(teacher, tmp_path, input(7), n=4)
+        options = {"accept": accept, "targets": {"forward": 20}, "counted": {"forward": 1}}
+        result, _ = run(teacher, tmp_path, input(500), n=4, options=options, concurrency=16)
+        assert (len(teacher.asked), result.accepted, result.missed) == (20, 80, {})
+        options["targets"] = {"forward": 31}
+        result, _ = run(teacher, tmp_path, input(30), n=4, options=options)
+    assert (result.accepted, result.missed) == (120, {"forward": 30})
+
+
 def test_target_without_accept_is_an_error(tmp_path: Path) -> None:
     """A target needs `accept`: without it nothing would ever be accepted."""
     with LoopbackTeacher() as teacher, pytest.raises(ValueError, match="accept"):

@@ -267,6 +267,10 @@ def test_generation_stops_at_the_requested_accepted_rows(project: Project, teach
     counted = project.json("generate", "--set", "generate.accepted=6")
     assert 6 <= counted["accepted"] <= 8
     assert len(teacher.asked) < len(SUBJECTS)
+    best = ("--set", "generate.accepted=6", "--set", "curate.score.model=pmi", "--set", "curate.select.best=1")
+    counted = project.json("generate", *best)  # of the two rows of an input, curation keeps one
+    assert counted["accepted"] >= 9
+    assert 6 <= len(teacher.asked) < len(SUBJECTS)
 
 
 def test_the_cost_is_reported(project: Project) -> None:
