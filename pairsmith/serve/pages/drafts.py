@@ -64,7 +64,7 @@ _SPEC = Path(__file__).with_name("starter.toml").read_text(encoding="utf-8")
 
 
 Lines = Annotated[str, Field(max_length=20_000)]
-Short = Annotated[str, Field(max_length=10)]
+Short = Annotated[str, Field(max_length=100)]
 
 
 class NewProjectForm(NamedTuple):
