@@ -32,6 +32,7 @@ _ANNOTATION_KEYWORDS = """
 _ANNOTATIONS = frozenset(_ANNOTATION_KEYWORDS.split())
 _BOUND_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
 _DEFAULT_LIMITS = {"maxLength": 2000, "maxItems": 100}
+FLATTEN = "Write inner parts of the schema into '$defs', and refer to them with '$ref'."
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
