@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from prompts.answer_schema import bounded, check_answer_schema, check_informative, load_schema
+from prompts.answer_schema import FLATTEN, bounded, check_answer_schema, check_informative, load_schema
 from schemas.errors import SpecError
 from schemas.labels import label_in
 from schemas.records import Json
@@ -177,15 +177,19 @@ def refused_by(model: Any, text: str) -> str | None:
 
 
 def _schema(name: str, folder: Path) -> Json:
-    key = "task.schema"
+    key, schema = "task.schema", None
     if _MODEL.fullmatch(name):
         path, _, module = load_user_module(name, folder, key)
         schema = _model_schema(module, name, path)
         check_informative(schema, path)
     else:
         path = folder / name
-        schema = load_schema(path, key)
-    check_answer_schema(bounded(schema), path)
+    try:
+        if schema is None:
+            schema = load_schema(path, key)
+        check_answer_schema(bounded(schema), path)
+    except RecursionError:
+        raise SpecError(f"'{key}': {name} is nested too deeply.", where=str(path), fix=FLATTEN) from None
     return schema
 
 

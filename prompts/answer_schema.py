@@ -15,6 +15,7 @@ import orjson
 
 from schemas.errors import PromptError, SpecError
 from schemas.records import Json
+from schemas.time_limit import LIMIT_S, CheckTimedOut, limited
 
 if TYPE_CHECKING:
     from referencing import Resource
@@ -31,6 +32,7 @@ _ANNOTATION_KEYWORDS = """
 _ANNOTATIONS = frozenset(_ANNOTATION_KEYWORDS.split())
 _BOUND_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
 _DEFAULT_LIMITS = {"maxLength": 2000, "maxItems": 100}
+FLATTEN = "Write inner parts of the schema into '$defs', and refer to them with '$ref'."
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
@@ -110,8 +112,9 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     Refused are: values that JSON does not have (dates, inf), an unknown draft, anything that the draft's meta-schema
     refuses (an unknown type, a bound that is not a number), an invalid regular expression, a reference that leads
     nowhere, out of the file or back to itself, strings and arrays without a limit, a misspelt keyword, which would be
-    ignored, and requirements that no answer can meet, if one part alone shows it. Not covered: a pattern that takes
-    exponential time on some texts, and parts that contradict each other.
+    ignored, requirements that no answer can meet, if one part alone shows it, and a schema that takes too long to apply
+    to its own enum or to an empty value. Not covered: a pattern that takes exponential time on other texts, and parts
+    that contradict each other.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
@@ -136,14 +139,21 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     _check_references(schema, path)
     validator = kind(schema, registry=Registry())
     references = [{"$ref": node["$ref"]} for _, node in _subschemas(schema) if "$ref" in node]
-    try:
+
+    def apply() -> None:
         _check_possible(schema, validator, path)
         for part in (schema, *references):
             for example in _EXAMPLES:
                 for _ in validator.evolve(schema=part).iter_errors(example):
                     pass
+
+    try:
+        limited("the JSON schema", orjson.dumps(schema).decode(), "of the schema itself", apply)
     except PromptError:
         raise
+    except CheckTimedOut:
+        fix = "Write its patterns with a single repeat, and fewer references to one definition."
+        raise _schema_error("", f"takes more than {LIMIT_S:g} s to apply", path, fix) from None
     except Unresolvable:
         pass  # relative to an $id within the schema; `_check_references` has checked that each one resolves
     except Exception as error:  # the first answer would raise it too

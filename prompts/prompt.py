@@ -35,7 +35,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
-from prompts.answer_schema import check_answer_schema
+from prompts.answer_schema import FLATTEN, check_answer_schema
 from schemas import toml
 from schemas.errors import PromptError
 from schemas.identity import construct
@@ -97,7 +97,10 @@ class Prompt:
                 f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file."
             ) from None
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        about, variables, schema, body_line = _front_matter(text, path)
+        try:
+            about, variables, schema, body_line = _front_matter(text, path)
+        except RecursionError:
+            raise PromptError("its front matter is nested too deeply.", where=str(path), fix=FLATTEN) from None
         turns = _turns(text.split("\n")[body_line:], body_line + 1, path, variables)
         return cls(name, path.stem, path, text, about, variables, schema, turns)
 

@@ -1,7 +1,9 @@
-"""Runs a function in the main thread, the only one in which Python handles signals, while it waits for another one."""
+"""Runs a function in the main thread, the only one in which Python handles signals, while it waits for another one or
+runs an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import threading
@@ -14,7 +16,7 @@ Result = TypeVar("Result")
 
 _jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 _lock = threading.Lock()
-_is_waiting = False
+_take_one: Callable[[], object] | None = None  # makes the main thread take a job; None: it takes none
 _LOOK_EVERY_S = 0.2  # a signal that is delivered to another thread does not wake this one
 
 
@@ -24,22 +26,31 @@ def wait_for(ended: threading.Event) -> None:
     if threading.current_thread() is not threading.main_thread():
         ended.wait()
         return
-    with _accepting_jobs():
+    with _accepting_jobs(lambda: None):
         while not ended.is_set():
             with suppress(queue.Empty):
                 _jobs.get(timeout=_LOOK_EVERY_S)()
 
 
+@contextmanager
+def accepting_on_loop() -> Iterator[None]:
+    """The running event loop, if it is the main thread's, runs what other threads pass to `in_main_thread`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    with _accepting_jobs(lambda: loop.call_soon_threadsafe(_run_one)):
+        yield
+
+
 def wake() -> None:
     """Make `wait_for` look again whether its event is set."""
-    with _lock:
-        if _is_waiting:
-            _jobs.put(lambda: None)
+    _pass(lambda: None)
 
 
 def in_main_thread(compute: Callable[[], Result]) -> Result:
-    """The result of `compute`, called in the main thread if that is in `wait_for`, else in this one. It must be short
-    and wait for nothing. A KeyboardInterrupt in it is raised in both threads."""
+    """The result of `compute`, called in the main thread if that accepts jobs, else in this one. It must be short and
+    wait for nothing. A KeyboardInterrupt in it is raised in both threads."""
     if threading.current_thread() is threading.main_thread():
         return compute()
     future: Future[Result] = Future()
@@ -52,30 +63,39 @@ def in_main_thread(compute: Callable[[], Result]) -> Result:
             if not isinstance(error, Exception):
                 raise
 
+    return future.result() if _pass(job) else compute()
+
+
+def _pass(job: Callable[[], object]) -> bool:
     with _lock:
-        is_waiting = _is_waiting
-        if is_waiting:
+        if _take_one is not None:
             _jobs.put(job)
-    return future.result() if is_waiting else compute()
+            _take_one()
+        return _take_one is not None
 
 
 @contextmanager
-def _accepting_jobs() -> Iterator[None]:
-    global _is_waiting
-    _is_waiting = True
+def _accepting_jobs(take_one: Callable[[], object]) -> Iterator[None]:
+    global _take_one
+    before, _take_one = _take_one, take_one
     try:
         yield
     finally:
         with _lock:
-            _is_waiting = False
+            _take_one = before
         with suppress(queue.Empty):
             while True:
                 _jobs.get_nowait()()
 
 
+def _run_one() -> None:
+    with suppress(queue.Empty):
+        _jobs.get_nowait()()
+
+
 def _forget() -> None:
-    global _is_waiting, _lock
-    _is_waiting, _lock = False, threading.Lock()
+    global _take_one, _lock
+    _take_one, _lock = None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)  # in which another thread may be the main one

@@ -150,14 +150,16 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
     for key, value in values.items():
         try:
             _set_key(document, key, value)
-            text = tomlkit.dumps(document)
         except (TOMLKitError, ValueError, IndexError, RecursionError):
             raise SpecError(
                 f"'{key}' cannot be set to this.",
                 where=SPEC_NAME,
                 fix="A number must name an existing list entry. null removes a key and must be the whole value.",
             ) from None
-    lines = text.split("\n")
+    try:
+        lines = tomlkit.dumps(document).split("\n")
+    except (TOMLKitError, ValueError, RecursionError):
+        raise SpecError(f"{listed([*values], 3)} cannot be set to these values.", where=SPEC_NAME) from None
     for key, above in (notes or {}).items():
         at = key_line("\n".join(lines), key.split("."))
         if at is not None:

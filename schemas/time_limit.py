@@ -18,6 +18,7 @@ from schemas.main_thread import in_main_thread
 Result = TypeVar("Result")
 
 LIMIT_S = 1.0  # CPU time for one text; an ordinary pattern takes about a microsecond
+_LONG = 10_000  # characters; in a longer text even quadratic time is too long
 _MAX_SLOW_TEXTS = 3  # slow texts after which a check is given up
 _WHY = "A pattern with nested repeats such as (a+)+b can take exponential time: write it with a single repeat."
 _slow: Counter[tuple[str, str]] = Counter()  # number of slow texts by check and pattern
@@ -33,7 +34,7 @@ class _Expired(BaseException):
 
 def search(pattern: re.Pattern[str], text: str, check: str, row: str) -> re.Match[str] | None:
     """`pattern.search(text)` under `limited`. Raises CheckTimedOut; `check` and `row` are named in the message."""
-    if not _may_take_long(pattern.pattern):
+    if len(text) <= _LONG and not _may_take_long(pattern.pattern):
         return pattern.search(text)
     return limited(check, pattern.pattern, row, partial(pattern.search, text))
 
@@ -43,7 +44,7 @@ def limited(check: str, settings: str, row: str, compute: Callable[[], Result]) 
     check with these settings has already done so on _MAX_SLOW_TEXTS rows.
 
     `re` checks for signals during a search, but Python handles signals only in the main thread, which therefore calls
-    it. If that is busy with something else, as in the service, nothing ends a search.
+    it (`schemas.main_thread`). If that is busy with something else, nothing ends a search.
     """
     key = (check, settings)
     if _slow[key] >= _MAX_SLOW_TEXTS:

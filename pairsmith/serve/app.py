@@ -33,6 +33,7 @@ from pairsmith.serve.settings import Settings
 from pairsmith.serve.talking import TunedModelServer
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import PairsmithError
+from schemas.main_thread import accepting_on_loop
 
 OPENAPI = "/api/v1/openapi.json"
 
@@ -42,8 +43,9 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        async with app.state.jobs.serving(), app.state.talking.serving():
-            yield
+        with accepting_on_loop():  # for `schemas.time_limit`
+            async with app.state.jobs.serving(), app.state.talking.serving():
+                yield
 
     app = FastAPI(
         title="pairsmith",

@@ -26,7 +26,12 @@ _UPLOADS = re.compile(r"/v1/files|/api/v1/projects/[^/]+/seeds|/new|/p/[^/]+/set
 def check_size(size: int, what: str = "the file") -> None:
     """Raises Refusal (413) for a file that is too large to upload."""
     if size > UPLOAD_BYTES:
-        raise Refusal(413, f"{what} is larger than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
+        raise Refusal(
+            413,
+            f"{what} is larger than {UPLOAD_BYTES // 10**6} MB.",
+            code="too_large",
+            fix="Split it into several files.",
+        )
 
 
 def unpacked(name: str, content: bytes) -> tuple[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -321,3 +322,48 @@ def test_malformed_host_and_origin_headers_are_refused(service: Service, tmp_pat
     for origin in ("http://[::1", "null", "http://", "127.0.0.1"):
         headers = {"Origin": origin, "Sec-Fetch-Site": ""}
         assert local.post("/api/v1/projects", json={"name": "kites"}, headers=headers).status_code == 403
+
+
+DEEP_RECORD = '{"a": ' * 900 + "1" + "}" * 900
+DEEP_SCHEMA = '{"type": "object", "properties": {"a": ' * 300 + '{"type": "null"}' + "}}" * 300
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [(DEEP_RECORD, "contains no JSON Schema keywords"), (DEEP_SCHEMA, "nested too deeply")],
+    ids=["record", "schema"],
+)
+def test_deep_schema_of_a_new_project_is_refused(service: Service, schema: str, says: str) -> None:
+    """With a message on the page; it was a defect of the service (500)."""
+    browser = service.browser("owner")
+    form = {"name": "deep", "kind": "extract", "schema": schema, "pasted": "Where is it?"}
+    refused = browser.post("/new", data=form, headers=HTML)
+    assert refused.status_code == 422
+    assert says in refused.text
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "schema = " + "{properties = {a = " * 400 + "{type = 'null'}" + "}}" * 400,
+        "[schema]\nallOf = " + "[{allOf = " * 100 + "[{type = 'null'}]" + "}]" * 100,
+    ],
+)
+def test_deep_schema_of_a_prompt_is_refused(service: Service, schema: str) -> None:
+    text = f"+++\nabout = 'x'\nvariables = {{input = 'x'}}\n{schema}\n+++\n=== user ===\n{{{{ input }}}}\n"
+    sent = problem(service.browser("editor").post(f"/api/v1/projects/{MINE}/prompts/deep", json={"text": text}))
+    assert (sent["status"], sent["what"]) == (422, "its front matter is nested too deeply.")
+
+
+def test_many_keys_are_set_at_once(service: Service) -> None:
+    """The whole file was written again for each key, so that 3,000 took minutes. At most 1,000 may be sent."""
+    editor, headers = service.browser("editor"), {"If-Match": "*"}
+    labels = {f"task.labels.label-{n}": "x" for n in range(1000)}
+    start_s = time.process_time()
+    changed = editor.put(f"{SPEC_OF}?check=1", json={"set": {"task.kind": "classify", **labels}}, headers=headers)
+    assert changed.status_code == 422, "1,001 keys"
+    del labels["task.labels.label-0"]
+    changed = editor.put(f"{SPEC_OF}?check=1", json={"set": {"task.kind": "classify", **labels}}, headers=headers)
+    assert changed.status_code == 200, changed.text
+    assert len(changed.json()["values"]["task"]["labels"]) == 999
+    assert time.process_time() - start_s < 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import pairsmith
@@ -240,6 +243,35 @@ def test_settings_of_a_kind_are_validated(service: Service, kind: str, field: st
     assert "<h1" in refused.text
     assert says in refused.text
     assert not service.workspace.new_folder("wrong").exists()
+
+
+def test_name_of_a_language_is_not_cut_to_two_letters(service: Service) -> None:
+    """The browser cut it, so that Swedish became Swahili, and Slovak Slovenian; now the message asks for letters."""
+    browser = service.browser("owner")
+    page = browser.get("/new").text
+    for field in ("to", "language"):
+        (tag,) = re.findall(rf'<input name="{field}"[^>]*>', page)
+        assert int(re.findall(r'maxlength="(\d+)"', tag)[0]) >= 40
+        form = {"name": "wrong", "kind": "translate", "pasted": "Where is it?", "to": "fr", field: "swedish"}
+        refused = browser.post("/new", data=form)
+        assert refused.status_code == 422
+        assert "expected the two letters of a language" in unescape(refused.text)
+
+
+def test_columns_of_a_parquet_file_are_guessed(service: Service) -> None:
+    """As those of a CSV file, in a new project and where it replaces the seeds: the outputs were dropped in silence."""
+    content = io.BytesIO()
+    pq.write_table(pa.table({"input": ["Where is it?", "Is it here?"], "output": ["There.", "It is."]}), content)
+    browser = service.browser("owner")
+    files = {"file": ("t.parquet", content.getvalue())}
+    assert browser.post("/new", data={"name": "columnar", "kind": "reply"}, files=files).status_code == 303
+    assert browser.post("/new", data={"name": "lines", "kind": "reply", "pasted": "Where?"}).status_code == 303
+    assert browser.post("/p/lines/setup/seeds", files=files).status_code == 303
+    for slug in ("columnar", "lines"):
+        (source,) = service.workspace.project(slug).spec.seeds
+        assert (source.kind, dict(source.columns)) == ("pair", {"input": "input", "output": "output"})
+        assert "finished outputs" in browser.get(f"/p/{slug}/setup").text
+    assert ".parquet" in browser.get("/new").text
 
 
 def test_chosen_kind_overrides_the_guessed_kind(service: Service) -> None:

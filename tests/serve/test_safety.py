@@ -464,10 +464,17 @@ def test_compressed_file_with_too_much_content_is_not_read(service: Service, mon
     content = io.BytesIO()
     pq.write_table(pa.table({"text": ["x" * 1000] * 5000}), content, use_dictionary=False, compression="zstd")
     assert len(content.getvalue()) < 100_000
-    sent = service.browser("editor").post(
-        f"/api/v1/projects/{MINE}/seeds", files={"file": ("x.parquet", content.getvalue())}
-    )
-    assert problem(sent)["status"] == 413
+    browser, files = service.browser("editor"), {"file": ("x.parquet", content.getvalue())}
+    sent = problem(browser.post(f"/api/v1/projects/{MINE}/seeds", files=files))
+    assert (sent["status"], sent["fix"]) == (413, "Split it into several files.")
+    assert browser.post(f"/p/{MINE}/setup/seeds", files=files).status_code == 413
+
+
+def test_spreadsheet_is_named_as_one(service: Service) -> None:
+    """The API says how to convert it, as the pages do, and not that its name is wrong."""
+    sent = service.browser("editor").post(f"/api/v1/projects/{MINE}/seeds", files={"file": ("x.xlsx", b"PK\x03\x04")})
+    assert "is a spreadsheet" in problem(sent)["what"]
+    assert "CSV UTF-8" in problem(sent)["fix"]
 
 
 def test_request_bodies_and_projects_are_limited_in_size(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.spec import SeedSource
 from schemas.temporary_folders import temporary_folder
+from synth.sources.non_text_files import refuse_by_name
 from synth.sources.seeds import read_seeds
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
@@ -114,6 +115,7 @@ def add_seeds(
     stem = name or (file.filename if file else None) or "pasted.txt"
     if file:
         stem, content = limits.unpacked(stem, file.file.read())
+    refuse_by_name(stem)
     content = as_utf8(content, stem, encoding) if file else str(text).encode()
     return add(request, caller, project, content, stem, kind)
 
@@ -237,4 +239,5 @@ def check_size_inside(path: Path) -> None:
     except (pa.ArrowException, OSError):
         return  # the reader will report what is wrong with it
     if size > _MAX_UNCOMPRESSED:
-        raise Refusal(413, f"the file has {size / 1e9:.0f} GB of uncompressed data.", code="too_large")
+        what = f"the file has {size / 1e9:.0f} GB of uncompressed data."
+        raise Refusal(413, what, code="too_large", fix="Split it into several files.")

@@ -21,6 +21,7 @@ from schemas.files import replaced
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec_file import SPEC_NAME, parse, set_keys
+from schemas.time_limit import LIMIT_S, CheckTimedOut, limited
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
 _LONGEST = 500_000
@@ -44,7 +45,7 @@ class SpecChange(RequestBody, json_schema_extra={"examples": [{"set": {"train.ep
     """Either the whole file or keys to set in it, for example `"train.epochs": 2`; null removes a key."""
 
     text: Annotated[str, Field(max_length=_LONGEST)] | None = None
-    set: dict[Annotated[str, Field(max_length=200)], Any] | None = None
+    set: Annotated[dict[Annotated[str, Field(max_length=200)], Any], Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _check_exactly_one(self) -> SpecChange:
@@ -111,7 +112,7 @@ def save_spec(
     known = {tag.strip().removeprefix("W/").strip('"') for tag in (if_match or "").split(",")}
     if if_match is not None and not known & {etag_of(before), "*"}:
         raise _spec_changed()
-    changed = parse(text, path.parent)
+    changed = _parse_in_time(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
     saved = _spec_before(before, path.parent)
     state_of(request).policy.check(changed, before=saved, owner=owner, administrator=administrator)
@@ -123,6 +124,19 @@ def save_spec(
                 partial.write_text(text, encoding="utf-8")
         request.state.changed = {"before": etag_of(before), "after": etag_of(text)}
     return changed
+
+
+def _parse_in_time(text: str, folder: Path) -> Project:
+    """Parse a spec from a user. Raises SpecError, also if compiling its regular expressions takes too long."""
+    try:
+        return limited("the spec", text, "", lambda: parse(text, folder))
+    except CheckTimedOut:
+        raise SpecError(
+            f"the spec takes more than {LIMIT_S:g} s to read.",
+            where=SPEC_NAME,
+            why="Thousands of keys, or of large character classes in regular expressions, would slow down every page.",
+            fix="Use fewer or simpler ones.",
+        ) from None
 
 
 def save_keys(request: Request, caller: Caller, slug: str, keys: Mapping[str, Any]) -> None:

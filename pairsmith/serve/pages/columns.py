@@ -9,6 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pairsmith.serve.api.seeds import check_size_inside
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.user_file.columns import Column, columns_of
 from pairsmith.user_file.guess import guess
@@ -28,7 +29,7 @@ from synth.sources.columns import GROUP_COLUMN, WORSE, layout
 from synth.sources.input_template import variables
 
 _EXAMINED = 100  # outputs that are compared with a schema
-TABLES = (".csv", ".json", ".jsonl", ".tsv")
+TABLES = (".csv", ".json", ".jsonl", ".parquet", ".tsv")
 ROLES = {
     "input": "input",
     "output": "output",
@@ -158,10 +159,11 @@ def current_outputs(project: Project, at: int) -> tuple[str, ...]:
 
 
 def guess_source(content: bytes, name: str, task: str) -> Guess:
-    """Guess how to read a table for this kind of task. Raises InputError."""
+    """Guess how to read a table for this kind of task. Raises InputError, and Refusal for one that is too large."""
     with temporary_folder() as folder:
         path = folder / name
         path.write_bytes(content)
+        check_size_inside(path)
         return guess(path, task)
 
 

@@ -64,7 +64,7 @@ _SPEC = Path(__file__).with_name("starter.toml").read_text(encoding="utf-8")
 
 
 Lines = Annotated[str, Field(max_length=20_000)]
-Short = Annotated[str, Field(max_length=10)]
+Short = Annotated[str, Field(max_length=100)]
 
 
 class NewProjectForm(NamedTuple):
@@ -152,7 +152,10 @@ def _output_schema(table: Guess | None, form: NewProjectForm) -> str:
     """The JSON schema that the user typed or gave an example for, else the one derived from the records of a table."""
     schema = table.schema if table else None
     if form.kind == "extract" and (text := form.schema.strip()):
-        schema = schema_of([text])
+        try:
+            schema = schema_of([text])
+        except RecursionError:
+            return text  # which is refused where it is read
         if not schema or not is_example(json.loads(text)):
             return text
     return json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
