@@ -58,7 +58,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     spec, status = project.spec.review, review_status(project, store, population)
     if status.gate.state != "asking" and not more:
         return []
-    missing = spec.batch - status.waiting
+    missing = spec.batch - (status.waiting - status.discarded)  # a discarded row may never be answered
     if missing < spec.batch / 2:
         return []
     sampled = store.sampled()
