@@ -76,9 +76,7 @@ def pull(
         earlier = [review for review in known.get(pair.id, ()) if review.id not in on_pages]
         previous = [r for r in earlier if (r.role, r.reviewer) == (response.role, response.reviewer)]
         count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form)
-        if count == "draft" or (count == "discarded" and not records):
-            continue
-        counts.update((count, "edits") if len(records) > 1 else (count,))
+        counts.update(filter(None, (count, "edits" if len(records) > 1 else "")))
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
         if records and not dry:
@@ -118,13 +116,13 @@ def _process_response(
     sampled: Sequence[Sampled],
     form: AnswerForm,
 ) -> tuple[str, list[Record]]:
-    """Return the field of `PullResult` that counts a response, and the records to store for it (two for an edit).
+    """Return the field of `PullResult` that counts a response, if any, and the records to store (two for an edit).
     `previous`: the same reviewer's earlier answers."""
     why_not = response.why_not
     if why_not == "discarded" and not previous:
         return why_not, [_withdrawal(pair.id, response, response.at)]
     if why_not in ("draft", "discarded", "foreign"):
-        return why_not, []
+        return why_not if why_not == "foreign" else "", []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
     known_already = _is_known(review, previous)
     # An answer that was fetched before the row was altered refers to our version of the row.
