@@ -19,11 +19,11 @@ class Review(Record):
     """A reviewer's decision about a pair. `sampling_probability` is how likely the row was to be shown when it was
     drawn, if known; later batches raise it (`pairsmith review status --json` has the current one).
 
-    A changed answer is another review, and `withdrawn` retracts an earlier one; nothing is overwritten. `seconds` is
-    None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one input, ties
-    allowed. An `adjudicator` settles rows on which annotators disagree. `reviewer` is the permanent id of the reviewer:
-    `argilla:<server>/<user id>`, or in stores of earlier versions the name at that time. `name` is the display name,
-    which may change and is not part of the id.
+    A changed answer is another review, and `withdrawn` retracts an earlier one, or says that the reviewer discarded the
+    row; nothing is overwritten. `seconds` is None where it could not be measured. `ranking` holds (pair id, rank
+    from 1) of the candidates of one input, ties allowed. An `adjudicator` settles rows on which annotators
+    disagree. `reviewer` is the permanent id of the reviewer: `argilla:<server>/<user id>`, or in stores of earlier
+    versions the name at that time. `name` is the display name, which may change and is not part of the id.
     """
 
     pair_id: str
@@ -143,9 +143,9 @@ class PullResult:
     """The counts of a pull.
 
     `new`: answers that were not known. `changed`: answers that replace an earlier one. `withdrawn`: answers taken back.
-    `edits`: corrected pairs created. `unchanged`: answers already known. `discarded`: responses without an answer.
-    `foreign`: records that are not ours. `altered`: answers to a row whose texts were changed in Argilla. `not_named`:
-    adjudications by users whom the spec does not name.
+    `edits`: corrected pairs created. `unchanged`: answers already known. `discarded`: rows that a reviewer has
+    discarded since, without an answer. `foreign`: records that are not ours. `altered`: answers to a row whose texts
+    were changed in Argilla. `not_named`: adjudications by users whom the spec does not name.
     """
 
     new: int = 0
@@ -160,4 +160,4 @@ class PullResult:
 
     @property
     def news(self) -> int:
-        return self.new + self.changed + self.withdrawn
+        return self.new + self.changed + self.withdrawn + self.discarded

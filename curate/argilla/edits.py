@@ -12,6 +12,7 @@ from prompts.answer_form import AnswerForm, alternatives, resolved
 from schemas.records import Json, Pair
 
 EDITED = "edited"  # name of the question; for records `edited_1`, `edited_2`, ..., each titled with its field's name
+MAX_LABELS = 500  # of a question in Argilla; where a task has more, the right label is written as text
 MAX_FIELDS = 12  # a record with more fields, or whose schema names none, is corrected as one text
 _ABSENT = object()
 
@@ -26,6 +27,11 @@ def record_fields(form: AnswerForm) -> dict[str, Any]:
     return named if len(named) <= MAX_FIELDS else {}
 
 
+def offered_labels(form: AnswerForm) -> tuple[str, ...]:
+    """Return the labels among which the right one is chosen; empty if outputs are corrected as text."""
+    return tuple(form.labels) if len(form.labels) <= MAX_LABELS else ()
+
+
 def question_names(form: AnswerForm) -> list[str]:
     """Return the names of the questions in which an output is corrected."""
     return [f"{EDITED}_{number}" for number in range(1, len(record_fields(form)) + 1)] or [EDITED]
@@ -35,8 +41,8 @@ def questions(form: AnswerForm, client: Any) -> list[Any]:
     """Build the questions of `question_names` for Argilla's client."""
     import argilla as rg
 
-    if form.labels:
-        labels = {label: label for label in form.labels}
+    if offered := offered_labels(form):
+        labels = {label: label for label in offered}
         return [rg.LabelQuestion(name=EDITED, title="The right label", labels=labels, required=False, client=client)]
     titles = list(record_fields(form)) or ["Corrected output"]
     description = "Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit."
@@ -49,7 +55,7 @@ def questions(form: AnswerForm, client: Any) -> list[Any]:
 def suggestions(form: AnswerForm, pair: Pair) -> dict[str, str]:
     """Return the prefilled value of each correction question: the present output. Labels get none, because Argilla
     would submit it as an answer."""
-    if form.labels:
+    if offered_labels(form):
         return {}
     if not record_fields(form):
         return {EDITED: pair.output}
@@ -86,7 +92,8 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
     allow is kept as it is, so that the gates can report it.
     """
     if EDITED in values:
-        return str(values[EDITED])
+        text = str(values[EDITED])
+        return form.canonical(text) if form.labels else text
     corrections = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
     if not corrections:
         return None

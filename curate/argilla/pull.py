@@ -1,9 +1,9 @@
 """Fetching answers: every reviewer's responses become `Review` records, and existing records are never replaced.
 
 A changed response becomes another review. A response that was deleted, discarded or turned back into a draft becomes a
-review with the decision `withdrawn`. An edit also creates the corrected pair. Argilla does not record working time, so
-`seconds` is the time since the same reviewer's previous answer in any queue of the project; it is None for a reviewer's
-first answer and after a pause of more than `schemas.reviews.PAUSE_S`.
+review with the decision `withdrawn`; so does the first discarded response to a row. An edit also creates the corrected
+pair. Argilla does not record working time, so `seconds` is the time since the same reviewer's previous answer in any
+queue of the project; it is None for a reviewer's first answer and after a pause of more than `schemas.reviews.PAUSE_S`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def pull(
         earlier = [review for review in known.get(pair.id, ()) if review.id not in on_pages]
         previous = [r for r in earlier if (r.role, r.reviewer) == (response.role, response.reviewer)]
         count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form)
-        counts.update((count, "edits") if len(records) > 1 else (count,))
+        counts.update(filter(None, (count, "edits" if len(records) > 1 else "")))
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
         if records and not dry:
@@ -116,11 +116,13 @@ def _process_response(
     sampled: Sequence[Sampled],
     form: AnswerForm,
 ) -> tuple[str, list[Record]]:
-    """Return the field of `PullResult` that counts a response, and the records to store for it (two for an edit).
+    """Return the field of `PullResult` that counts a response, if any, and the records to store (two for an edit).
     `previous`: the same reviewer's earlier answers."""
     why_not = response.why_not
-    if why_not in ("discarded", "foreign"):
-        return why_not, []
+    if why_not == "discarded" and not previous:
+        return why_not, [_withdrawal(pair.id, response, response.at)]
+    if why_not in ("draft", "discarded", "foreign"):
+        return why_not if why_not == "foreign" else "", []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
     known_already = _is_known(review, previous)
     # An answer that was fetched before the row was altered refers to our version of the row.
@@ -178,7 +180,7 @@ def _why_not_counted(
 ) -> NotCounted | None:
     """Return why a response does not count as an answer to our row; None if it does."""
     if response.status != "submitted":
-        return "discarded"
+        return "discarded" if response.status == "discarded" else "draft"
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
     fields = response.input, response.output
@@ -255,12 +257,19 @@ def _find_withdrawals(
             had_answer = (pair_id, role) in seen and seen[pair_id, role] <= review.at
             is_gone = had_answer and reviewer in users and (pair_id, role, reviewer) not in submitted
             if is_gone and review.decision != "withdrawn" and review.id not in on_pages:
-                yield Review(
-                    pair_id=pair_id,
-                    reviewer=reviewer,
-                    name=review.name,
-                    decision="withdrawn",
-                    simulated=review.simulated,
-                    role=role,
-                    at=max(response_times.get((pair_id, role, reviewer)) or now(), review.at),
+                yield _withdrawal(
+                    pair_id, review, max(response_times.get((pair_id, role, reviewer)) or now(), review.at)
                 )
+
+
+def _withdrawal(pair_id: str, given: Review | Response, at: datetime) -> Review:
+    """The review that says that a reviewer has no answer to a row (any more)."""
+    return Review(
+        pair_id=pair_id,
+        reviewer=given.reviewer,
+        name=given.name,
+        decision="withdrawn",
+        simulated=(given.name or "").startswith(SIMULATED) if isinstance(given, Response) else given.simulated,
+        role=given.role,
+        at=at,
+    )

@@ -19,7 +19,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
-from curate.argilla.edits import EDITED, question_names, record_fields
+from curate.argilla.edits import EDITED, offered_labels, question_names, record_fields
 from curate.argilla.queue_creation import make_queue
 from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
@@ -58,7 +58,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     spec, status = project.spec.review, review_status(project, store, population)
     if status.gate.state != "asking" and not more:
         return []
-    missing = spec.batch - status.waiting
+    missing = spec.batch - (status.waiting - status.discarded)  # a discarded row may never be answered
     if missing < spec.batch / 2:
         return []
     sampled = store.sampled()
@@ -386,7 +386,7 @@ class _QueueSpec:
         return (
             set(queue.labels["reasons"]) == set(self.project.spec.review.reasons)
             and corrected == set(question_names(self.form))
-            and set(queue.labels.get(EDITED, ())) == set(self.form.labels)
+            and set(queue.labels.get(EDITED, ())) == set(offered_labels(self.form))
             and (not fields or fields == [queue.titles[name] for name in question_names(self.form)])
         )
 

@@ -19,7 +19,7 @@ from schemas.progress import Progress
 from schemas.records import Json
 from schemas.reviews import Alias, Review, Role, seconds_since
 
-NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
+NotCounted = Literal["draft", "discarded", "foreign", "altered", "not_named"]
 PREFIX = "argilla:"
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.argilla import edits, rules
+from curate.gates.words import count_words
 from curate.review.population import Population
 from curate.words import ALONE, SIGNS, SPACED
 from prompts.answer_form import AnswerForm
@@ -207,8 +208,11 @@ def render_texts(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, s
 
 
 def _length(text: str) -> str:
-    """Return the length class of a text, such as `030 to 039 words`. Classes sort numerically."""
-    words = len(text.split())
+    """Return the length class of a text, such as `030 to 039 words`. Classes sort numerically. In scripts without
+    spaces, a character counts as a word, as in the gate `length`."""
+    words = count_words(text)
+    if words >= 1_000:
+        return f"at least {min(words // 1_000, 9)},000 words"
     step = 10 if words < 100 else 100
     least = words // step * step
     return f"{least:03} to {least + step - 1:03} words"
@@ -359,6 +363,7 @@ def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], limit: int) -
         task=task,
         kind=KINDS[task.kind],
         own_server=project.spec.review.url is None,
+        offers_labels=bool(edits.offered_labels(AnswerForm.of(task, project.folder))),
         marks=project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema,
         exemplars=project.spec.exemplars[:_MAX_EXAMPLES],
         bad=bad,

@@ -89,7 +89,7 @@ def _by_role(reviews: Iterable[Review]) -> tuple[list[Review], list[Review], lis
     dispute."""
     by_people = [review for review in reviews if not review.simulated]
     answers = current_answers(by_people)
-    annotators = {review.reviewer for review in by_people if review.role == "annotator"}
+    annotators = {r.reviewer for r in by_people if r.role == "annotator" and r.decision != "withdrawn"}
     disputants = annotators if len(annotators) > 1 else set()
     final = [review for review in answers if review.role == "adjudicator"]
     return (

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curate.review.acceptance import AcceptanceRates, acceptance_rates
-from curate.review.decision import answers_given, complete_decisions, current_answers, labels_of, replaced_pairs
+from curate.review.decision import (
+    answers_given,
+    complete_decisions,
+    current_answers,
+    labels_of,
+    latest_answers,
+    replaced_pairs,
+)
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
 from schemas.project import Project
@@ -26,11 +33,12 @@ class ReviewStatus:
     """The sampled rows of the present pool by decision, and what follows.
 
     `undecided` rows have answers that settle nothing, `incomplete` ones have fewer than `annotators_per_row`, `open`
-    ones have none. `rates` are the acceptance rates; `advice` is the cost of a narrower interval than the one shown
-    (None without one). `gate` says whether there are enough answers, `objections` why rows were not accepted as they
-    are. `seconds` is the median time per answer. `compared_by` is the earlier scorer whose choice the rates refer to;
-    empty if it is the present one. `not_asked` is the number of rows that the present one was not asked about.
-    `elsewhere` is the number of answered rows that are not in the present pool.
+    ones have none. `discarded` are those of the last two that a reviewer discarded, or whose answer was withdrawn.
+    `rates` are the acceptance rates; `advice` is the cost of a narrower interval than the one shown (None without one).
+    `gate` says whether there are enough answers, `objections` why rows were not accepted as they are. `seconds` is the
+    median time per answer. `compared_by` is the earlier scorer whose choice the rates refer to; empty if it is the
+    present one. `not_asked` is the number of rows that the present one was not asked about. `elsewhere` is the number
+    of answered rows that are not in the present pool.
     """
 
     accepted: int
@@ -39,6 +47,7 @@ class ReviewStatus:
     undecided: int
     incomplete: int
     open: int
+    discarded: int
     rates: AcceptanceRates
     advice: Advice | None
     gate: Gate
@@ -112,6 +121,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         undecided=counts["undecided"],
         incomplete=answered - len(decisions),
         open=len(shown) - answered,
+        discarded=sum(_is_discarded(reviews.get(id_, ())) for id_ in shown if id_ not in decisions),
         rates=rates,
         advice=next_advice,
         gate=gate_of(rates, spec.accept_at_least, len(answers), spec.confidence),
@@ -121,6 +131,12 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         not_asked=len(set(population.not_asked) & set(shown)),
         elsewhere=_answered_elsewhere(store, population, reviews, sampled),
     )
+
+
+def _is_discarded(reviews: Sequence[Review]) -> bool:
+    """Whether a person discarded the row, or withdrew the answer to it. Argilla does not show it to this person
+    again."""
+    return any(review.decision == "withdrawn" and not review.simulated for review in latest_answers(reviews))
 
 
 def _answered_elsewhere(
@@ -148,6 +164,7 @@ def as_json(status: ReviewStatus) -> Json:
         "undecided": status.undecided,
         "incomplete": status.incomplete,
         "unanswered": status.open,
+        "discarded": status.discarded,
         "acceptance_rate": _rate(status.rates.passed),
         "trained_acceptance_rate": _rate(status.rates.accepted),
         "missed_acceptance_rate": _rate(status.rates.missed),

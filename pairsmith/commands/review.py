@@ -214,10 +214,12 @@ def pull(session: Session, watch: bool, every: float) -> None:
     from pairsmith.stages import review
     from pairsmith.stages.table import Audience
     from pairsmith.terminal import screen
+    from schemas.wording import counted
 
     def show(pulled: PullOutcome) -> None:
         counts = (("new", pulled.new), ("changed", pulled.changed), ("withdrawn", pulled.withdrawn))
         brought = ", ".join(f"{count:,} {kind}" for kind, count in (*counts, ("edits", pulled.edits)))
+        brought += f", {counted(pulled.discarded, 'row', 'rows')} discarded" if pulled.discarded else ""
         left_out = [
             ("", f"{count:,} {why}")
             for count, why in (

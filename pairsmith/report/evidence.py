@@ -97,7 +97,7 @@ class StepTally:
 
 @dataclass(frozen=True)
 class Reviews:
-    """Counts of the decisions of reviewers, and of simulated reviewers. `status` is the review status when a command
+    """Counts of the current answers of reviewers, and of simulated ones. `status` is the review status when a command
     last checked (`curate.review.status.as_json`). `switched_off`: review is disabled in the present spec."""
 
     decisions: int = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from curate.export.dataset import refuse_edited
 from curate.redaction import display_redactor
+from curate.review.decision import current_answers
 from curate.tallies import spec_key_of_gate
 from pairsmith.certified import last_certification
 from pairsmith.plan import STAGES, due
@@ -153,13 +154,13 @@ def _training(folder: Path, adapter: Artifact, store: Store) -> TrainResult:
 
 
 def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Reviews:
-    reviews = [review for of_pair in store.reviews().values() for review in of_pair]
-    human = [review for review in reviews if not review.simulated]
+    reviews = store.reviews().values()
+    human = [answer for of_pair in reviews for answer in current_answers(of_pair)]
     return Reviews(
         decisions=len(human),
         pairs=len({review.pair_id for review in human}),
         reviewers=len({review.reviewer for review in human}),
-        simulated=len(reviews) - len(human),
+        simulated=sum(review.simulated for of_pair in reviews for review in of_pair),
         status=next((r.facts["review"] for r in reversed(receipts) if r.facts.get("review")), None),
         switched_off=not project.spec.review.enabled,
     )

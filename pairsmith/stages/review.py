@@ -269,7 +269,8 @@ def waits(status: ReviewStatus) -> str:
     if status.waiting:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
         others = f", {status.incomplete} of them for another annotator" if status.incomplete else ""
-        rows = f"{counted(status.waiting, 'row waits', 'rows wait')} for review{settle}{others}"
+        aside = f", {status.discarded} of them discarded: others can still answer them" if status.discarded else ""
+        rows = f"{counted(status.waiting, 'row waits', 'rows wait')} for review{settle}{others}{aside}"
         return "; ".join(filter(None, [rows, missing]))
     return missing or "there are too few reviews to estimate the acceptance rate"
 

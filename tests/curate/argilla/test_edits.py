@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from curate.argilla.edits import edited_text, question_names, suggestions
+from curate.argilla.edits import MAX_LABELS, edited_text, offered_labels, question_names, suggestions
 from curate.argilla.pull import review_of
 from curate.argilla.responses import Response
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -50,6 +50,16 @@ def test_page_suggests_each_field_as_plain_text() -> None:
     assert suggestions(FORM, pair("no JSON")) == {}
     assert suggestions(LABELS, pair("yes")) == {}
     assert suggestions(ANY_TEXT, pair("a text")) == {"edited": "a text"}
+
+
+def test_more_labels_than_argilla_offers_are_corrected_as_text() -> None:
+    """Argilla refuses a question with more than 500 labels. The right label is then written into the box that holds
+    the present one, in any case."""
+    many = AnswerForm(labels=dict.fromkeys((f"Label {number}" for number in range(MAX_LABELS + 1)), ""))
+    assert offered_labels(many) == ()
+    assert offered_labels(LABELS) == ("yes", "no")
+    assert suggestions(many, pair("Label 7")) == {"edited": "Label 7"}
+    assert edited_text(many, pair("Label 7"), {"edited": "label 8"}, {}) == "Label 8"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from curate.review.agreement import agreement
 from curate.review.decision import decide
 from curate.review.gold import accuracies, read_gold
 from curate.review.population import Population, read_population
+from curate.review.status import review_status
+from pairsmith.stages.review import waits
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.records import Edited, Json, Pair
@@ -95,6 +97,8 @@ def test_each_answer_is_pulled_once(cats: Setup) -> None:
     second = cats.pull()
     assert (second.news, second.unchanged) == (0, 9)
     reviews, sampled = cats.store.reviews(), cats.store.sampled()
+    (discarded,) = reviews.pop(records[9]["external_id"])
+    assert discarded.decision == "withdrawn"
     assert sum(len(own) for own in reviews.values()) == 9
     for id_, (review,) in reviews.items():
         assert review.reasons == ("off_style",)
@@ -106,6 +110,24 @@ def test_each_answer_is_pulled_once(cats: Setup) -> None:
         assert isinstance(pair.origin, Edited)
         (review,) = reviews[pair.origin.parent_id]
         assert review.id == pair.origin.review_id
+
+
+def test_discarded_rows_do_not_hold_back_the_next_ones(cats: Setup) -> None:
+    """A reviewer discards every row of a batch without an answer. Argilla never shows these rows to that reviewer
+    again, so the next rows are drawn; the status counts them, and an answer that is given after all counts."""
+    ann, records = cats.annotators["ann"], cats.records()
+    for record in sorted(records, key=lambda record: record["external_id"] in cats.population.rows):  # gold first
+        given = answer(ann, record["id"], None, status="discarded")
+    assert cats.pull().discarded == len(records)
+    assert cats.pull().news == 0
+    status = review_status(cats.project, cats.store, cats.population)
+    rows = sum(record["external_id"] in cats.population.rows for record in records)  # the others are gold
+    assert status.discarded == rows
+    assert f"{rows} of them discarded" in waits(status)
+    assert draw_batch(cats.project, cats.store, cats.population)
+    change(ann, given["id"], "accept")
+    assert cats.pull().new == 1
+    assert review_status(cats.project, cats.store, cats.population).discarded == rows - 1
 
 
 def test_changed_and_deleted_answers_stay_in_the_history(cats: Setup) -> None:

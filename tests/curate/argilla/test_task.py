@@ -187,6 +187,23 @@ def test_row_shows_text_candidates_and_findings_escaped(cats: tuple[Project, Pop
     assert len(record_["metadata"]["rivals"]) == 3
 
 
+def test_rows_sort_by_the_length_of_their_output(cats: tuple[Project, Population]) -> None:
+    """Classes of length sort like the lengths, also above 999 words; a character of a script without spaces counts as
+    a word, or all Chinese rows would be in one class."""
+    project_, population = cats
+    pair = next(iter(population.pairs(population.rows).values()))
+
+    def length(output: str) -> str:
+        length: str = record(project_, population, pair.model_copy(update={"output": output}), ["fit"])["metadata"][
+            "length"
+        ]
+        return length
+
+    classes = [length("word " * count) for count in (3, 12, 130, 950, 1_500, 3_100, 12_000)]
+    assert classes == sorted(set(classes))
+    assert length("\u732b\u306f\u7a93\u8fba\u3067\u7720\u308b\u3002" * 6) == length("word " * 42)
+
+
 def test_flag_on_a_kept_row_is_not_labelled_ok(cats: tuple[Project, Population]) -> None:
     """A gate's doubt is shown without the code of its verdict, which says that the row passed."""
     project, population = cats

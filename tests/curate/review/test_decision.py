@@ -100,6 +100,15 @@ def test_adjudication_by_a_party_is_reported_and_does_not_count() -> None:
     assert disagreements({PAIR.id: PAIR}, {PAIR.id: reviews}, 2)
 
 
+def test_who_only_discarded_a_row_may_settle_it() -> None:
+    """Somebody who discarded a row has not answered it, and so is no party to the dispute."""
+    discarded = vote("cid", "withdrawn")
+    reviews = [vote("ann", "accept"), vote("bob", "reject"), discarded, vote("cid", "reject", 9, role="adjudicator")]
+    decision = decide(reviews, PAIR)
+    assert decision
+    assert (decision.verdict, str(decision.why)) == ("reject", "adjudicated: by cid")
+
+
 def test_disagreements_are_listed_side_by_side() -> None:
     """Each row to settle is listed with every current answer and the reason for waiting; one that still expects an
     answer, which may settle it, is not."""

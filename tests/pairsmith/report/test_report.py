@@ -553,6 +553,16 @@ def test_human_and_simulated_reviews_are_distinguished(project: Project, done: S
     assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
 
 
+def test_answers_that_no_longer_stand_are_not_reported_as_decisions(project: Project, done: Store) -> None:
+    """An answer that was changed is one decision, and one that was withdrawn is none."""
+    first, second = done.pairs()[:2]
+    done.write(Review(pair_id=first.id, reviewer="ada", decision="accept"))
+    done.write(Review(pair_id=first.id, reviewer="ada", decision="reject"))
+    done.write(Review(pair_id=second.id, reviewer="bob", decision="accept"))
+    done.write(Review(pair_id=second.id, reviewer="bob", decision="withdrawn"))
+    assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
+
+
 def test_the_report_shows_the_present_evaluation(project: Project, done: Store) -> None:
     """If the last run reused an older evaluation, the report shows that one and not the newest."""
     shown = gather(project, done).evaluation
