@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import inspect
 import multiprocessing
 import os
@@ -435,6 +436,31 @@ def long_enough(pair: Pair) -> bool:
 
 def faulty(pool: Pool) -> Any:
     return pool.outputs  # type: ignore[attr-defined]
+
+
+def test_a_function_that_was_edited_after_its_import_is_not_stored_as_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdicts of the old code, which still runs, were stored under the hash of the new source: after a reload, the
+    new gate was never called. An edit elsewhere in the file changes nothing, although the function has moved."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file, old = tmp_path / "own_rules.py", "def rule(pair):\n    return [True, lambda: 1][0]\n"
+    file.write_text(old)
+    rules: Any = importlib.import_module("own_rules")
+    pairs = generate(["a lamp", "a cat"], shout, progress=False)
+    before = each(rules.rule).id
+    file.write_text(f"WORDS = 3\n\n\ndef other(pair):\n    return None\n\n\n{old}")
+    assert each(rules.rule).id == before
+    for edited in ('def rule(pair):\n    return False, "no: never"\n', "def rule(pair:\n"):
+        file.write_text(edited)
+        with pytest.raises(UsageError, match="the file was edited after it was imported") as refused:
+            each(rules.rule)
+        assert "importlib.reload(own_rules)" in str(refused.value)
+    file.write_text('def rule(pair):\n    return False, "no: never"\n')
+    importlib.reload(rules)
+    assert curate(pairs, [each(rules.rule)], progress=False).counts.accepted == 0
 
 
 def test_a_gate_among_the_steps_is_explained() -> None:
