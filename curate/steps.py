@@ -32,7 +32,7 @@ from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
 from schemas.errors import PairsmithError, UsageError, checked_text, several_texts
-from schemas.functions import Identity, crash_of, function_identity
+from schemas.functions import Identity, check_takes_one, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import construct
 from schemas.kinds import KINDS, KindName
@@ -76,7 +76,10 @@ class NamedStep:
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
     """A step, gate or scorer with the name `by` and a hash of `settings` (anything JSON can represent). `counts` are
     fields of StepId. Needed for callables without source code of their own, such as a lambda."""
-    checked_text(by, "named: the name")
+    if not checked_text(by, "named: the name").strip():
+        raise UsageError("named: the name is empty.", fix='Write named(function, "a-name-1").')
+    if not callable(function):
+        raise UsageError(f"named: {function!r:.80} is not a function.", fix='Write named(function, "a-name-1").')
     return NamedStep(StepId(by, content_id("step", [by, settings]), **counts), function)
 
 
@@ -89,6 +92,7 @@ def id_of(step: Step) -> StepId:
     if isinstance(step, NamedStep):
         return step.id
     identity = function_identity(step)
+    check_takes_one(step, "step", "pool")
     return StepId(f"pool/{identity.name}@1", identity.source)
 
 
@@ -142,7 +146,7 @@ async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tup
 
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
-    check_plain(function)
+    check_plain(function.look if isinstance(function, NamedStep) else function)
     identity = _identity(function)
     step = content_id("gate", [f"user:{identity.name}", 1, identity.source])
     return GateStep(f"gate/user:{identity.name}@1", step, guarded(function, identity.name))
@@ -166,6 +170,7 @@ def scored(
     batch: Scorer = scorer
     if not by:
         identity = _identity(scorer)
+        check_takes_one(scorer.look if isinstance(scorer, NamedStep) else scorer, "scorer", "pair")
         batch, by, settings, at_once = own_scorer(scorer), f"score/{identity.name}@1", identity.source, 1
     id_ = StepId(by, settings, per_row=True, scores=compares)
 

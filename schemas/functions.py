@@ -36,10 +36,7 @@ def function_identity(function: Callable[..., Any], named: str = 'named(function
     Not covered: changing a global, or a function that this one calls, does not change the hash. An edit made between
     the import of the function and that of this module goes unnoticed until the function is imported again.
     """
-    if not callable(function):
-        raise UsageError(
-            f"{function!r} is not a function.", fix="Pass a function, or another object that can be called."
-        )
+    _check_callable(function)
     name = getattr(function, "__qualname__", "")
     if not inspect.isfunction(function) or "<lambda>" in name:
         raise _nameless(function, named, "it is not a function with its own name")
@@ -57,6 +54,30 @@ def function_identity(function: Callable[..., Any], named: str = 'named(function
     return Identity(
         f"{function.__module__}.{name}", digest if bare else content_id("function", [source, values.decode()])
     )
+
+
+def check_takes_one(function: Callable[..., Any], role: str, argument: str) -> None:
+    """Raises UsageError for a function that cannot be called with the one `argument` that a `role` gets."""
+    _check_callable(function)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return  # a builtin without a signature: the first call will show whether it works
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(function, "__qualname__", repr(function))
+        raise UsageError(
+            f"the {role} {name:.80} cannot be called with one {argument}: its parameters are {signature}.",
+            fix=f"Write it as `def {role}({argument}): ...`.",
+        ) from None
+
+
+def _check_callable(function: object) -> None:
+    if not callable(function):
+        raise UsageError(
+            f"{function!r:.200} is not a function.", fix="Pass a function, or another object that can be called."
+        )
 
 
 def _source(function: Callable[..., Any]) -> str:

@@ -472,6 +472,36 @@ def test_a_gate_among_the_steps_is_explained() -> None:
         curate(ROWS, [faulty], progress=False)
 
 
+def of_two(first: Any, second: Any) -> bool:
+    return first == second
+
+
+def yielding(pair: Pair) -> Iterator[bool]:
+    yield True
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: each(of_two), r"the gate of_two cannot be called with one pair: its parameters are \(first"),
+        (lambda: each(named(of_two, "two-1")), "the gate of_two cannot be called with one pair"),
+        (lambda: gates(yielding), "the gate yielding is a generator"),
+        (lambda: scored(of_two), "the scorer of_two cannot be called with one pair"),
+        (lambda: curate(ROWS, [of_two], progress=False), "the step of_two cannot be called with one pool"),
+        (lambda: generate(["a lamp"], of_two, progress=False), "the generator of_two cannot be called with one text"),
+        (lambda: Function(partial(of_two), named="two-1"), "cannot be called with one text"),
+        (lambda: Function(5, named="five-1"), "5 is not a function"),  # type: ignore[arg-type]
+        (lambda: named(5, "five-1"), "5 is not a function"),  # type: ignore[arg-type]
+        (lambda: named(long_enough, " "), "the name is empty"),
+    ],
+)
+def test_a_function_of_the_wrong_shape_is_refused_before_the_first_row(use: Callable[[], Any], message: str) -> None:
+    """As a step it was a TypeError from inside; as a gate, scorer or generator it crashed on every row, and the rows
+    waited or failed as if they were at fault. The gates of a spec were already refused."""
+    with pytest.raises(UsageError, match=message):
+        use()
+
+
 @pytest.mark.parametrize("patterns", [r"\.\Z", [r"\.\Z"]])
 def test_a_pattern_without_a_name_is_refused(patterns: Any) -> None:
     """Its name is what reasons and counts call it."""
