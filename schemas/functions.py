@@ -84,7 +84,7 @@ def _source(function: Callable[..., Any]) -> str:
     """The source of the function that runs, even if its file has been edited since. Raises UsageError if the edit
     changed the function itself, OSError if there is no source."""
     function = inspect.unwrap(function)
-    code: CodeType = function.__code__  # type: ignore[attr-defined]  # checked by the caller
+    code: CodeType = function.__code__
     path = code.co_filename
     if not os.path.isfile(path) or os.path.getmtime(path) <= _STARTED:
         return inspect.getsource(function)
