@@ -31,8 +31,8 @@ from curate.similarity.contamination import HeldOut, check_jaccard, collect_held
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
-from schemas.errors import PairsmithError, UsageError, checked_text, several_texts
-from schemas.functions import Identity, check_takes_one, crash_of, function_identity
+from schemas.errors import PairsmithError, UsageError, several_texts
+from schemas.functions import Identity, check_named, check_takes_one, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import construct
 from schemas.kinds import KINDS, KindName
@@ -76,10 +76,7 @@ class NamedStep:
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
     """A step, gate or scorer with the name `by` and a hash of `settings` (anything JSON can represent). `counts` are
     fields of StepId. Needed for callables without source code of their own, such as a lambda."""
-    if not checked_text(by, "named: the name").strip():
-        raise UsageError("named: the name is empty.", fix='Write named(function, "a-name-1").')
-    if not callable(function):
-        raise UsageError(f"named: {function!r:.80} is not a function.", fix='Write named(function, "a-name-1").')
+    check_named(function, by)
     return NamedStep(StepId(by, content_id("step", [by, settings]), **counts), function)
 
 
@@ -87,12 +84,11 @@ def id_of(step: Step) -> StepId:
     """The identity given by `named`, else the function's qualified name and the hash of its source: after an edit it is
     a different step.
 
-    Raises UsageError for a callable that has neither, e.g. an object, or a function typed into a shell.
+    Raises UsageError for one that has neither, e.g. an object, or for a function that does not take a pool.
     """
     if isinstance(step, NamedStep):
         return step.id
-    identity = function_identity(step)
-    check_takes_one(step, "step", "pool")
+    identity = _identity(step, "step", "pool")
     return StepId(f"pool/{identity.name}@1", identity.source)
 
 
@@ -147,12 +143,13 @@ async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tup
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
     check_plain(function.look if isinstance(function, NamedStep) else function)
-    identity = _identity(function)
+    identity = _identity(function, "gate", "pair")
     step = content_id("gate", [f"user:{identity.name}", 1, identity.source])
     return GateStep(f"gate/user:{identity.name}@1", step, guarded(function, identity.name))
 
 
-def _identity(function: Callable[..., Any]) -> Identity:
+def _identity(function: Callable[..., Any], role: str, of: str) -> Identity:
+    check_takes_one(function.look if isinstance(function, NamedStep) else function, role, of)
     return Identity(*function.id[:2]) if isinstance(function, NamedStep) else function_identity(function)
 
 
@@ -169,8 +166,7 @@ def scored(
     """
     batch: Scorer = scorer
     if not by:
-        identity = _identity(scorer)
-        check_takes_one(scorer.look if isinstance(scorer, NamedStep) else scorer, "scorer", "pair")
+        identity = _identity(scorer, "scorer", "pair")
         batch, by, settings, at_once = own_scorer(scorer), f"score/{identity.name}@1", identity.source, 1
     id_ = StepId(by, settings, per_row=True, scores=compares)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import UsageError
+from schemas.errors import UsageError, checked_text
 from schemas.records import Reason, content_id
 
 _STARTED = time.time()  # a file that is older is the one that was imported
@@ -36,7 +36,7 @@ def function_identity(function: Callable[..., Any], named: str = 'named(function
     Not covered: changing a global, or a function that this one calls, does not change the hash. An edit made between
     the import of the function and that of this module goes unnoticed until the function is imported again.
     """
-    _check_callable(function)
+    check_callable(function)
     name = getattr(function, "__qualname__", "")
     if not inspect.isfunction(function) or "<lambda>" in name:
         raise _nameless(function, named, "it is not a function with its own name")
@@ -58,7 +58,7 @@ def function_identity(function: Callable[..., Any], named: str = 'named(function
 
 def check_takes_one(function: Callable[..., Any], role: str, argument: str) -> None:
     """Raises UsageError for a function that cannot be called with the one `argument` that a `role` gets."""
-    _check_callable(function)
+    check_callable(function)
     try:
         signature = inspect.signature(function)
     except ValueError:
@@ -73,7 +73,15 @@ def check_takes_one(function: Callable[..., Any], role: str, argument: str) -> N
         ) from None
 
 
-def _check_callable(function: object) -> None:
+def check_named(function: object, name: object) -> None:
+    """Raises UsageError unless these are a function and a name that `named` can give it."""
+    check_callable(function)
+    if not checked_text(name, "named: the name").strip():
+        raise UsageError("named: the name is empty.", fix='Write named(function, "a-name-1").')
+
+
+def check_callable(function: object) -> None:
+    """Raises UsageError for what is not a function."""
     if not callable(function):
         raise UsageError(
             f"{function!r:.200} is not a function.", fix="Pass a function, or another object that can be called."

@@ -495,9 +495,12 @@ def yielding(pair: Pair) -> Iterator[bool]:
         (lambda: named(long_enough, " "), "the name is empty"),
     ],
 )
-def test_a_function_of_the_wrong_shape_is_refused_before_the_first_row(use: Callable[[], Any], message: str) -> None:
+def test_a_function_of_the_wrong_shape_is_refused_before_the_first_row(
+    use: Callable[[], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a step it was a TypeError from inside; as a gate, scorer or generator it crashed on every row, and the rows
     waited or failed as if they were at fault. The gates of a spec were already refused."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
         use()
 
