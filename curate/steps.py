@@ -31,8 +31,8 @@ from curate.similarity.contamination import HeldOut, check_jaccard, collect_held
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
-from schemas.errors import PairsmithError, UsageError, checked_text, several_texts
-from schemas.functions import Identity, crash_of, function_identity
+from schemas.errors import PairsmithError, UsageError, several_texts
+from schemas.functions import Identity, check_named, check_takes_one, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import construct
 from schemas.kinds import KINDS, KindName
@@ -76,7 +76,7 @@ class NamedStep:
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
     """A step, gate or scorer with the name `by` and a hash of `settings` (anything JSON can represent). `counts` are
     fields of StepId. Needed for callables without source code of their own, such as a lambda."""
-    checked_text(by, "named: the name")
+    check_named(function, by)
     return NamedStep(StepId(by, content_id("step", [by, settings]), **counts), function)
 
 
@@ -84,11 +84,11 @@ def id_of(step: Step) -> StepId:
     """The identity given by `named`, else the function's qualified name and the hash of its source: after an edit it is
     a different step.
 
-    Raises UsageError for a callable that has neither, e.g. an object, or a function typed into a shell.
+    Raises UsageError for one that has neither, e.g. an object, or for a function that does not take a pool.
     """
     if isinstance(step, NamedStep):
         return step.id
-    identity = function_identity(step)
+    identity = _identity(step, "step", "pool")
     return StepId(f"pool/{identity.name}@1", identity.source)
 
 
@@ -142,13 +142,14 @@ async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tup
 
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
-    check_plain(function)
-    identity = _identity(function)
+    check_plain(function.look if isinstance(function, NamedStep) else function)
+    identity = _identity(function, "gate", "pair")
     step = content_id("gate", [f"user:{identity.name}", 1, identity.source])
     return GateStep(f"gate/user:{identity.name}@1", step, guarded(function, identity.name))
 
 
-def _identity(function: Callable[..., Any]) -> Identity:
+def _identity(function: Callable[..., Any], role: str, of: str) -> Identity:
+    check_takes_one(function.look if isinstance(function, NamedStep) else function, role, of)
     return Identity(*function.id[:2]) if isinstance(function, NamedStep) else function_identity(function)
 
 
@@ -165,7 +166,7 @@ def scored(
     """
     batch: Scorer = scorer
     if not by:
-        identity = _identity(scorer)
+        identity = _identity(scorer, "scorer", "pair")
         batch, by, settings, at_once = own_scorer(scorer), f"score/{identity.name}@1", identity.source, 1
     id_ = StepId(by, settings, per_row=True, scores=compares)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from schemas.blocking import is_cancelled
 from schemas.errors import PairsmithError, checked_text
-from schemas.functions import Identity, crash_of, function_identity
+from schemas.functions import Identity, check_takes_one, crash_of, function_identity
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot, Unfinished
 
@@ -42,6 +42,7 @@ class Function:
             self.identity = Identity(checked_text(named, "named"), "")
         else:
             self.identity = function_identity(function, 'Function(function, named="a-name-1")')
+        check_takes_one(function, "generator", "text")
 
     @cached_property
     def fingerprint(self) -> str:

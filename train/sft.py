@@ -7,8 +7,10 @@ The adapter is written atomically. A run that is killed resumes from its last ch
 
 from __future__ import annotations
 
+import errno
 import gc
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas import progress_line
-from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line, require_packages
+from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, UsageError, first_line, require_packages
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, ShouldStop, never_stop, unseen
@@ -90,8 +92,20 @@ def fine_tune(
     train_settings = given(TrainSettings, "fine_tune", base=str(base), **settings)
     dataset = dataset_of(data, system_prompt)
     refuse_untrainable(dataset, train_settings)
+    _create_folder(Path(out))
     with progress_line.requested(progress) as shown:
         return tune(find_base(train_settings, Path(), shown), dataset, train_settings, Path(out), shown)
+
+
+def _create_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UsageError(
+            f"out = {str(out)!r} cannot hold an adapter: {error.strerror}.", fix="Name a folder that can be written to."
+        ) from None
 
 
 def refuse_untrainable(dataset: Dataset, settings: TrainSettings) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError, UsageError
+from schemas.functions import check_takes_one
 from schemas.records import Pair, Reason
 from schemas.user_modules import UserReference, load_user_module
 from schemas.user_output import user_output
@@ -42,11 +43,13 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
     return guarded(function, name), hashlib.sha256(source).hexdigest()
 
 
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
 def _check_shape(function: Any, key: str, path: Path) -> None:
     if not callable(function):
         raise SpecError(f"{key} is a {type(function).__name__}, not a function.", where=str(path))
-    not_plain = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(check(function) for check in not_plain):
+    if any(check(function) for check in _NOT_PLAIN):
         raise SpecError(f"{key} is async or a generator.", where=str(path), fix="Write it as a plain `def`.")
     try:
         inspect.signature(function).bind(None)
@@ -65,6 +68,9 @@ def check_plain(function: Any) -> None:
         raise UsageError(f"the gate {name} is a {type(function).__name__}, not a function.")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(f"the gate {name} is async.", fix="Write it as a plain `def`, or as a scorer.")
+    if inspect.isgeneratorfunction(function):
+        raise UsageError(f"the gate {name} is a generator.", fix="Write `return` instead of `yield`.")
+    check_takes_one(function, "gate", "pair")
 
 
 def guarded(function: Callable[[Pair], Any], name: str) -> Gate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import inspect
 import multiprocessing
 import os
@@ -437,6 +438,31 @@ def faulty(pool: Pool) -> Any:
     return pool.outputs  # type: ignore[attr-defined]
 
 
+def test_a_function_that_was_edited_after_its_import_is_not_stored_as_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdicts of the old code, which still runs, were stored under the hash of the new source: after a reload, the
+    new gate was never called. An edit elsewhere in the file changes nothing, although the function has moved."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file, old = tmp_path / "own_rules.py", "def rule(pair):\n    return [True, lambda: 1][0]\n"
+    file.write_text(old)
+    rules: Any = importlib.import_module("own_rules")
+    pairs = generate(["a lamp", "a cat"], shout, progress=False)
+    before = each(rules.rule).id
+    file.write_text(f"WORDS = 3\n\n\ndef other(pair):\n    return None\n\n\n{old}")
+    assert each(rules.rule).id == before
+    for edited in ('def rule(pair):\n    return False, "no: never"\n', "def rule(pair:\n"):
+        file.write_text(edited)
+        with pytest.raises(UsageError, match="the file was edited after it was imported") as refused:
+            each(rules.rule)
+        assert "importlib.reload(own_rules)" in str(refused.value)
+    file.write_text('def rule(pair):\n    return False, "no: never"\n')
+    importlib.reload(rules)
+    assert curate(pairs, [each(rules.rule)], progress=False).counts.accepted == 0
+
+
 def test_a_gate_among_the_steps_is_explained() -> None:
     """A function of one pair that is passed as a step was a traceback about an attribute of the pool. An error of one's
     own step stays one's own."""
@@ -444,6 +470,39 @@ def test_a_gate_among_the_steps_is_explained() -> None:
         curate(ROWS, [long_enough], progress=False)
     with pytest.raises(AttributeError, match="outputs"):
         curate(ROWS, [faulty], progress=False)
+
+
+def of_two(first: Any, second: Any) -> bool:
+    return first == second
+
+
+def yielding(pair: Pair) -> Iterator[bool]:
+    yield True
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: each(of_two), r"the gate of_two cannot be called with one pair: its parameters are \(first"),
+        (lambda: each(named(of_two, "two-1")), "the gate of_two cannot be called with one pair"),
+        (lambda: gates(yielding), "the gate yielding is a generator"),
+        (lambda: scored(of_two), "the scorer of_two cannot be called with one pair"),
+        (lambda: curate(ROWS, [of_two], progress=False), "the step of_two cannot be called with one pool"),
+        (lambda: generate(["a lamp"], of_two, progress=False), "the generator of_two cannot be called with one text"),
+        (lambda: Function(partial(of_two), named="two-1"), "cannot be called with one text"),
+        (lambda: Function(5, named="five-1"), "5 is not a function"),  # type: ignore[arg-type]
+        (lambda: named(5, "five-1"), "5 is not a function"),  # type: ignore[arg-type]
+        (lambda: named(long_enough, " "), "the name is empty"),
+    ],
+)
+def test_a_function_of_the_wrong_shape_is_refused_before_the_first_row(
+    use: Callable[[], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a step it was a TypeError from inside; as a gate, scorer or generator it crashed on every row, and the rows
+    waited or failed as if they were at fault. The gates of a spec were already refused."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        use()
 
 
 @pytest.mark.parametrize("patterns", [r"\.\Z", [r"\.\Z"]])

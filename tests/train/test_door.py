@@ -191,3 +191,11 @@ def test_an_unknown_setting_is_an_error(trained: TrainResult) -> None:
         fine_tune(ROWS, epochs=0)
     with pytest.raises(UsageError, match="evaluate has no setting 'sample'"):
         evaluate(trained, ["a fox"], checks=["x"], sample=1)
+
+
+def test_a_folder_that_cannot_hold_an_adapter_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    """It was a NotADirectoryError about a file inside it, after the base was loaded."""
+    (file := tmp_path / "notes.txt").write_text("")
+    for out in (file, file / "adapters"):
+        with pytest.raises(UsageError, match=r"out = .* cannot hold an adapter: .*Name a folder"):
+            fine_tune(ROWS, base=tmp_path / "no-model", out=out, system_prompt=tiny.SYSTEM)
