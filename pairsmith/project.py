@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
 
-from pairsmith import pipeline, plan
+from pairsmith import file_errors, pipeline, plan
 from pairsmith.receipts.outcome import (
     CertifyOutcome,
     CommandOutcome,
@@ -207,6 +207,7 @@ class Project:
         refuse_on_private_loop()
         # Threads take turns, as commands do: only one stage at a time may write into the folder.
         with (
+            file_errors.in_words(),
             _store_locks.setdefault(Store.url_for(opened), RLock()),
             shared(Store.url_for(opened), project_usd=opened.spec.budget.max_usd, max_usd=max_usd) as store,
             progress_line.shown(silent=not self._progress) as shown,

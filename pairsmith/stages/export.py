@@ -131,7 +131,7 @@ def _refuse_other(out: Path) -> None:
         raise UsageError(
             "there is already something that is not an export of pairsmith.",
             where=str(out),
-            fix="Name another folder with --out, or move it away.",
+            fix="Name another folder, or move that one away.",
         )
 
 

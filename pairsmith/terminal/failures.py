@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
@@ -15,13 +14,12 @@ from typing import Any, TextIO
 
 import click
 
-from schemas.errors import DISK_FULL, BudgetReached, Interrupted, PairsmithError, StoreError, StoreFull
+from pairsmith.file_errors import error_for
+from schemas.errors import DISK_FULL, BudgetReached, Interrupted, PairsmithError
 
 WriteJson = Callable[[dict[str, Any]], None]
 
 
-_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # except line ends and tabs
 _NO_COLOURS = re.compile(rf"(?!\x1b\[[\d;]*m){_CONTROLS.pattern}")
 
@@ -154,17 +152,10 @@ def exit_code_of(
     if (isinstance(error, BrokenPipeError) or by_click) and _is_unread(1):  # the reader, such as `head`, has gone
         discard_output(1)
         return 0
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        discard_output(1)  # stdout itself may be on the full disk
-        error = StoreFull(
-            f"no more data can be written ({os.strerror(error.errno)}).",
-            where=str(
-                error.filename2 or error.filename or "standard output, or a file of the project"
-            ),  # a copy has both
-            fix="Free some space there, then run the same command again: everything finished is in the store.",
-        )
-    if isinstance(error, OSError) and error.filename and (why := _fix_for_path(error)):
-        error = StoreError(f"it cannot be used ({os.strerror(error.errno or 0)}).", where=str(error.filename), fix=why)
+    if isinstance(error, OSError):
+        if error.errno in DISK_FULL:
+            discard_output(1)  # stdout itself may be on the full disk
+        error = error_for(error) or error
     if isinstance(error, KeyboardInterrupt | click.Abort):
         # `Session.store` reports what a writing command has kept.
         error = Interrupted(
@@ -186,32 +177,6 @@ def exit_code_of(
     sys.stderr.write(f"error: {what}\nPlease report it with the lines above.\n")
     tell({"kind": type(error).__name__, "what": what, "message": what, "exit_code": 1})
     return 1
-
-
-def _fix_for_path(error: OSError) -> str | None:
-    """How to fix a path that cannot be used; None if the error may be a defect of pairsmith."""
-    if error.errno in _NO_ACCESS:
-        other = "set PAIRSMITH_CACHE to a folder of your own" if _is_of_cache(error) else "choose another path"
-        return f"Give the user who runs pairsmith read and write access there, or {other}."
-    # Folders are created with exist_ok, so an existing path here must be a file.
-    is_file = error.errno == errno.EEXIST and Path(os.fsdecode(error.filename)).is_file()
-    if error.errno in _WRONG_KIND or is_file:
-        return (
-            "There is a file where a folder is needed, or a folder where a file is needed: move it away, or choose "
-            "another path."
-        )
-    return None
-
-
-def _is_of_cache(error: OSError) -> bool:
-    """Whether the path is in the cache folder, or would have to be created for it."""
-    from synth.embedded.weights import cache_folder
-
-    path = Path(os.fsdecode(error.filename))
-    with suppress(PairsmithError):
-        cache = cache_folder()
-        return path.is_relative_to(cache) or (cache.is_relative_to(path) and not path.exists())
-    return False
 
 
 def as_json(error: PairsmithError) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from curate import best, curate, gates
 from pairsmith import Project
-from schemas.errors import InputError, NoWork, SpecError, UsageError
+from schemas.errors import InputError, NoWork, SpecError, StoreError, UsageError
 from schemas.spec import Spec, TaskSettings
 from tests.door.test_door import rich
 from tests.synth.loopback import LoopbackTeacher
@@ -105,6 +105,19 @@ def test_stages_in_two_threads_wait_for_each_other(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as threads:
         both = list(threads.map(lambda _: Project(tmp_path).curate().counts.rows_in, range(4)))
     assert both == [2] * 4
+
+
+def test_a_path_that_cannot_be_used_is_an_error_of_pairsmith(tmp_path: Path) -> None:
+    """As the command reports it. It used to be an OSError, which nobody expects after `except PairsmithError`."""
+    (tmp_path / "pairsmith.toml").write_text(
+        '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "own.csv"\nkind = "pair"\n'
+    )
+    (tmp_path / "own.csv").write_text(OWN_PAIRS)
+    project = Project(tmp_path)
+    project.generate()
+    project.curate()
+    with pytest.raises(StoreError, match=r"own\.csv.*There is a file where a folder is needed"):
+        project.export(tmp_path / "own.csv" / "inside")
 
 
 def test_a_gate_that_runs_a_stage_fails(tmp_path: Path) -> None:
