@@ -276,7 +276,9 @@ def _check_pulled_answers(queue: Queue, rows: dict[str, Pair], answered: AnswerL
     edits = {edited for _, edited, _ in answered.answers.values() if edited}
     assert (pulled.new, pulled.edits, pulled.discarded, pulled.foreign) == (20, len(edits), len(answered.discarded), 0)
     reviews, sampled = queue.store.reviews(), queue.store.sampled()
-    assert set(reviews) == {rows[id_].id for id_ in answered.answers}
+    assert set(reviews) == {rows[id_].id for id_ in (*answered.answers, *answered.discarded)}
+    for id_ in answered.discarded:
+        assert [review.decision for review in reviews[rows[id_].id]] == ["withdrawn"]
     times = []
     for id_, (verdict, edited, reasons) in answered.answers.items():
         pair = rows[id_]
