@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve.job import NoSuchJob
@@ -164,11 +165,31 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
         await _check_same_site(request, caller)
         if not (somewhere and caller.may_somewhere(right)):
             caller.require(right, await _project_in_path(request, caller, job))
+        _check_query(request)
         if "project" in request.path_params:
             await run_in_threadpool(_refuse_unusable, request, caller, request.path_params["project"])
         return caller
 
     return Depends(authorize)
+
+
+def _check_query(request: Request) -> None:
+    """Raises Refusal for a query of the API with an unknown or repeated parameter. Ignored, a typo in a filter would
+    give other rows than the caller asked for."""
+    if not request.scope["path"].startswith("/api/v1/"):
+        return
+    known = _query_names(request.scope["route"].dependant)
+    sent = [name for name, _ in request.query_params.multi_items()]
+    if unknown := [name for name in sent if name not in known]:
+        what = f"there is no query parameter '{unknown[0][:80]}' here."
+        fix = f"Use {' or '.join(sorted(known))}." if known else "Leave it out."
+        raise Refusal(422, what, where=f"/query/{unknown[0][:80]}", code="not_valid", fix=fix)
+    if len(sent) > len(set(sent)):
+        raise Refusal(422, "a query parameter is repeated.", where="/query", code="not_valid", fix="Send each once.")
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    return {each.alias for each in dependant.query_params}.union(*map(_query_names, dependant.dependencies))
 
 
 def _refuse_unusable(request: Request, caller: Caller, slug: str) -> None:

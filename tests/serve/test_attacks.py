@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from pairsmith.serve import limits
 from pairsmith.serve.access import Role
 from pairsmith.serve.api.pages import attachment_headers, encode_cursor
+from pairsmith.serve.app import schema_of
 from pairsmith.serve.workspace import Workspace
 from schemas.store import Store
 from tests.serve.conftest import Browse
@@ -150,9 +151,9 @@ def test_request_id_is_shown_once(service: Service) -> None:
 def test_stream_ends_when_its_readers_rights_change(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the reader is signed out, loses the role or gains a project, the stream ends within seconds, and
     reconnecting authenticates again."""
-    from pairsmith.serve.api import jobs as api
+    from pairsmith.serve.api import streams
 
-    monkeypatch.setattr(api, "_ACCESS_CHECK_S", 0.05)
+    monkeypatch.setattr(streams, "_ACCESS_CHECK_S", 0.05)
     state = service.app.state
     with service.anonymous():  # runs jobs, and with them the hub
         for ends in ("session", "role", "project"):
@@ -167,6 +168,28 @@ def test_stream_ends_when_its_readers_rights_change(service: Service, monkeypatc
                     service.write_project("third")
                     state.accounts.set_role(service.users["viewer"], "third", "viewer")
                 assert not [line for line in lines if line.startswith("event")]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("stat=accepted", "there is no query parameter 'stat' here."),
+        ("state=accepted&State=rejected", "there is no query parameter 'State' here."),
+        ("state=accepted&state=rejected", "a query parameter is repeated."),
+    ],
+)
+def test_misspelt_filters_are_refused(service: Service, query: str, says: str) -> None:
+    """On each GET of the API: an unknown or repeated parameter is refused with the known ones, not ignored, because it
+    would give other rows than were asked for. A stranger learns nothing by it."""
+    refused = problem(service.program("viewer").get(f"/api/v1/projects/{MINE}/rows?{query}"))
+    assert (refused["status"], refused["what"]) == (422, says)
+    paths = [path for path, methods in schema_of(service.app)["paths"].items() if "get" in methods]
+    api = [path for path in paths if path.startswith("/api/v1/")]
+    owner = service.program("owner")
+    for path in api:
+        url = re.sub("{[^}]+}", "none", path.replace("{project}", MINE))
+        assert owner.get(f"{url}?foo=1").status_code in (404, 422), path
+    assert len(api) > 25
 
 
 def test_project_folders_can_have_almost_any_name(service: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
@@ -220,9 +221,11 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 12, "total_tokens": 17}
 
 
 class FakeModelServer(Handler):
-    """What the embedded server streams, word by word; for the prompt "die" it disconnects after the first word."""
+    """What the embedded server streams, word by word; for the prompt "die" it disconnects after the first word, and for
+    "wait" it pauses there until `goes_on` is set."""
 
     asked: ClassVar[list[dict[str, Any]]] = []
+    goes_on: ClassVar[threading.Event] = threading.Event()
 
     def do_POST(self) -> None:
         body = json.loads(self.body())
@@ -242,6 +245,8 @@ class FakeModelServer(Handler):
             self._say(head, {"content": word}, None)
             if body["messages"][-1]["content"] == "die":
                 return
+            if body["messages"][-1]["content"] == "wait":
+                self.goes_on.wait(20)
         self._say(head, {}, "stop")
         self.wfile.write(f"data: {json.dumps({**head, 'choices': [], 'usage': USAGE})}\n\ndata: [DONE]\n\n".encode())
 
@@ -321,6 +326,36 @@ def test_interrupted_stream_is_an_error(service: Service, model: list[dict[str, 
 
     run_scene(service, scene, "viewer")
     assert service.app.state.limits.running("chat") == 0
+
+
+@pytest.mark.parametrize("ends", ["key", "role"])
+def test_stream_ends_when_its_readers_rights_change(
+    service: Service, model: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Within seconds of losing its key or role, a chat stream ends with an error event that says why, even while the
+    model is silent, and the slot of the conversation is free again."""
+    from pairsmith.serve.api import streams
+
+    monkeypatch.setattr(streams, "_ACCESS_CHECK_S", 0.05)
+    add_adapter(service)
+    state, viewer = service.app.state, service.program("viewer")
+    body = {"model": f"ft:smollm2-135m-instruct:{MINE}::aaaaaaaa", "stream": True}
+    body |= {"messages": [{"role": "user", "content": "wait"}]}
+    FakeModelServer.goes_on.clear()
+    try:
+        with viewer.stream("POST", "/v1/chat/completions", json=body) as stream:
+            lines = (line for line in stream.iter_lines() if line)
+            assert WORDS[0] in next(lines)
+            if ends == "key":
+                state.keys.revoke(viewer.headers["Authorization"].split("_")[1], None)
+            else:
+                state.accounts.set_role(service.users["viewer"], MINE, None)
+            *_, last = lines
+    finally:
+        FakeModelServer.goes_on.set()
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert error["code"] == {"key": "invalid_api_key", "role": "not_found"}[ends]
+    assert state.limits.running("chat") == 0
 
 
 def test_chat_is_refused_while_a_job_uses_the_gpu(service: Service) -> None:

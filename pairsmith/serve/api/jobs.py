@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, Runner, SignedIn, Viewer
 from pairsmith.serve.api.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
 from pairsmith.serve.api.people import RequestBody
+from pairsmith.serve.api.streams import while_allowed
 from pairsmith.serve.edge import caller_of
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.problems import Refusal, not_there
@@ -25,7 +26,6 @@ from pairsmith.serve.state import state_of
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 _LONGEST_STREAM_S = 900.0  # after this the browser reconnects
-_ACCESS_CHECK_S = 5.0  # at most this long after losing access a stream still delivers events
 _HEARTBEAT_S = 15.0
 _MOST_JOBS = 1000
 _MOST_LOG = 1_000_000
@@ -122,19 +122,18 @@ async def events(
     with state.limits.one_of("streams"):
         pass  # raises before the headers are sent
 
-    def is_still_allowed() -> bool:
-        try:
-            now = caller_of(request.headers, state)
-        except Refusal:
-            return False
-        return now.user == caller.user and _visible_projects(now, request) == slugs
+    def check_access() -> None:
+        now = caller_of(request.headers, state)
+        if now.user != caller.user or _visible_projects(now, request) != slugs:
+            raise Refusal(403, "your session or your projects have changed.", code="not_allowed", fix="Reconnect.")
 
     async def stream() -> AsyncIterator[bytes]:
-        with state.limits.one_of("streams"), contextlib.suppress(TimeoutError):
+        with state.limits.one_of("streams"), contextlib.suppress(TimeoutError, Refusal):
             async with asyncio.timeout(_LONGEST_STREAM_S):
                 if last_event_id and after is None:
                     yield b"event: anew\nid:\ndata: {}\n\n"
-                async for line in _lines(state.jobs.hub.subscribe(slugs, after or 0), stream_key, is_still_allowed):
+                states = while_allowed(state.jobs.hub.subscribe(slugs, after or 0), check_access)
+                async for line in _lines(states, stream_key):
                     yield line
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -177,35 +176,17 @@ def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) ->
     return Page(items=items, next=more, total=len(mine), total_is_capped=len(every) == _MOST_JOBS)
 
 
-async def _lines(
-    states: AsyncIterator[dict[str, Any]], stream_key: str, is_still_allowed: Callable[[], bool]
-) -> AsyncIterator[bytes]:
-    """States as server-sent events while `is_still_allowed` returns true, with a heartbeat so that proxies keep a quiet
-    stream open.
+async def _lines(states: AsyncIterator[dict[str, Any] | None], stream_key: str) -> AsyncIterator[bytes]:
+    """States as server-sent events, with a heartbeat so that proxies keep a quiet stream open.
 
     Event ids are the state's number after `stream_key`, which identifies the hub, the user and their projects.
     """
     yield b"retry: 1000\n\n"
-    following = asyncio.ensure_future(anext(states))
-    checked_s = heartbeat_s = time.monotonic()
-    try:
-        while True:
-            done, _ = await asyncio.wait({following}, timeout=_ACCESS_CHECK_S)
-            if time.monotonic() - checked_s >= _ACCESS_CHECK_S:
-                if not await asyncio.to_thread(is_still_allowed):  # a few threads check all streams
-                    return
-                checked_s = time.monotonic()
-            if not done:
-                if time.monotonic() - heartbeat_s >= _HEARTBEAT_S:
-                    heartbeat_s = time.monotonic()
-                    yield b": beat\n\n"
-                continue
-            try:
-                state = following.result()
-            except StopAsyncIteration:
-                return
+    heartbeat_s = time.monotonic()
+    async for state in states:
+        if state is not None:
             head = f"event: {state['event']}\nid: {stream_key}.{state['number']}\n"
             yield f"{head}data: {json.dumps(state, default=str)}\n\n".encode()
-            following = asyncio.ensure_future(anext(states))
-    finally:
-        following.cancel()
+        elif time.monotonic() - heartbeat_s >= _HEARTBEAT_S:
+            heartbeat_s = time.monotonic()
+            yield b": beat\n\n"

@@ -14,8 +14,10 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.api.streams import while_allowed
+from pairsmith.serve.edge import caller_of
 from pairsmith.serve.job import Job
-from pairsmith.serve.problems import not_there
+from pairsmith.serve.problems import Refusal, not_there, problem_of
 from pairsmith.serve.state import state_of
 from pairsmith.serve.talking import Tuned
 from schemas.errors import PairsmithError
@@ -25,12 +27,6 @@ from schemas.store.latest import latest
 from train.results import read_result
 
 router = APIRouter(prefix="/v1", tags=["openai"])
-_STOPPED_ERROR = {
-    "message": "the model was stopped before its answer was complete.",
-    "type": "server_error",
-    "param": None,
-    "code": "model_stopped",
-}
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 
 
@@ -81,7 +77,7 @@ async def chat(
     """Chat with a tuned model. It is started by the first request, and stopped after ten minutes without one.
 
     While a job needs the GPU, a 503 says when to try again. With `stream`, every token is sent as the model generates
-    it.
+    it; the stream ends within seconds of your key, session or role.
     """
     tuned = await run_in_threadpool(_find_model, request, caller, body.model)
     body_sent = body.model_dump(exclude_none=True)
@@ -91,7 +87,7 @@ async def chat(
         answer = await exit_stack.enter_async_context(state_of(request).talking.stream_response(tuned, body_sent))
         if answer.status >= 400 or not body.stream:
             return JSONResponse({**await answer.json(), "model": body.model}, answer.status)
-        return _Stream(_rename_model(answer.content, body.model), exit_stack.pop_all())
+        return _Stream(_stream_lines(answer.content, body.model, request, tuned.project), exit_stack.pop_all())
 
 
 class _Stream(StreamingResponse):
@@ -168,14 +164,35 @@ def _served_model(tuned: Tuned) -> ServedModel:
     return ServedModel(id=tuned.name, created=tuned.created, owned_by=tuned.project)
 
 
-async def _rename_model(lines: AsyncIterable[bytes], model: str) -> AsyncIterator[bytes]:
-    """The model's events under its public name. If the model is stopped meanwhile, the last event is an error."""
+async def _stream_lines(
+    lines: AsyncIterable[bytes], model: str, request: Request, project: str
+) -> AsyncIterator[bytes]:
+    """The model's events under its public name. If the model is stopped or the caller loses access meanwhile, the last
+    event is an error."""
     from aiohttp import ClientError
 
+    def check_access() -> None:
+        caller_of(request.headers, state_of(request)).require(Right.see_work, project)
+
     try:
-        async for line in lines:
-            if line.startswith(b"data: {"):
-                line = f"data: {json.dumps({**json.loads(line[6:]), 'model': model})}\n".encode()
-            yield line
+        async for line in while_allowed(aiter(lines), check_access):
+            if line is not None:
+                yield _rename_model(line, model)
+    except Refusal as refusal:
+        yield _error_event(request, refusal)
     except (ClientError, TimeoutError):
-        yield f"data: {json.dumps({'error': _STOPPED_ERROR})}\n\n".encode()
+        what = "the model was stopped before its answer was complete."
+        yield _error_event(request, Refusal(503, what, code="model_stopped"))
+
+
+def _rename_model(line: bytes, model: str) -> bytes:
+    if not line.startswith(b"data: {"):
+        return line
+    return f"data: {json.dumps({**json.loads(line[6:]), 'model': model})}\n".encode()
+
+
+def _error_event(request: Request, refusal: Refusal) -> bytes:
+    """An error as an event. It begins with an empty line, because the event before it may lack its end."""
+    root, request_id = state_of(request).workspace.root, request.state.request_id
+    problem = problem_of(refusal, root, instance=request.scope["path"], request_id=request_id)
+    return f"\ndata: {json.dumps({'error': problem.error.model_dump()})}\n\n".encode()
