@@ -15,7 +15,6 @@ import orjson
 
 from schemas.errors import PromptError, SpecError
 from schemas.records import Json
-from schemas.time_limit import LIMIT_S, CheckTimedOut, limited
 
 if TYPE_CHECKING:
     from referencing import Resource
@@ -120,6 +119,8 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     from jsonschema.validators import validator_for
     from referencing import Registry
     from referencing.exceptions import Unresolvable
+
+    from schemas.time_limit import LIMIT_S, CheckTimedOut, limited
 
     _check_json(schema, "", path)
     unknown: Any = None

@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 import click
 
-from pairsmith.file_errors import error_for
 from schemas.errors import DISK_FULL, BudgetReached, Interrupted, PairsmithError
 
 WriteJson = Callable[[dict[str, Any]], None]
@@ -153,6 +152,8 @@ def exit_code_of(
         discard_output(1)
         return 0
     if isinstance(error, OSError):
+        from pairsmith.file_errors import error_for
+
         if error.errno in DISK_FULL:
             discard_output(1)  # stdout itself may be on the full disk
         error = error_for(error) or error

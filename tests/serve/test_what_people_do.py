@@ -38,7 +38,7 @@ class UserSimulator:
 
     def act(self, action: str) -> None:
         self.actions.append(action)
-        job = next(iter(self.server.ask("/api/v1/jobs?project=tiny&limit=1")["items"]), None)
+        job = next(iter(self.server.ask("/api/v1/jobs?limit=1")["items"]), None)
         if action == "start":
             command = self.chance.choice(("generate", "curate"))
             self.actions[-1] += f" {command}: {self.post('/api/v1/projects/tiny/jobs', {'command': command})}"
@@ -71,7 +71,7 @@ class UserSimulator:
 
     def wait_until_idle(self) -> None:
         """Wait until no job is running."""
-        for job in self.server.ask("/api/v1/jobs?project=tiny")["items"]:
+        for job in self.server.ask("/api/v1/jobs")["items"]:
             self.server.job(job["id"], *_ENDED)
 
     def check_pages(self) -> list[int]:
@@ -114,7 +114,7 @@ def test_counts_match_the_store_after_random_actions(tmp_path: Path) -> None:
             parts = [counts[name] for name in ("rows_in", "accepted", "rejected", "waiting", "failed")]
             assert page_counts == parts, users.actions
             assert page_counts[0] == 2 * len(SUBJECTS)
-            jobs = server.ask("/api/v1/jobs?project=tiny")["items"]
+            jobs = server.ask("/api/v1/jobs")["items"]
             assert {job["state"] for job in jobs} <= {"done", "stopped", "failed"}
             assert all(job["problem"] for job in jobs if job["state"] == "failed"), jobs
         assert len(teacher.asked) == status["ledger"]["requests"], "a request was sent twice or not recorded"
