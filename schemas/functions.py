@@ -59,18 +59,25 @@ def function_identity(function: Callable[..., Any], named: str = 'named(function
 def check_takes_one(function: Callable[..., Any], role: str, argument: str) -> None:
     """Raises UsageError for a function that cannot be called with the one `argument` that a `role` gets."""
     check_callable(function)
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        return  # a builtin without a signature: the first call will show whether it works
-    try:
-        signature.bind(None)
-    except TypeError:
+    if not takes_one(function):
         name = getattr(function, "__qualname__", repr(function))
         raise UsageError(
-            f"the {role} {name:.80} cannot be called with one {argument}: its parameters are {signature}.",
+            f"the {role} {name:.80} cannot be called with one {argument}: its parameters are"
+            f" {inspect.signature(function)}.",
             fix=f"Write it as `def {role}({argument}): ...`.",
-        ) from None
+        )
+
+
+def takes_one(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with one argument. True for a builtin without a signature, whose first call will
+    show it."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def check_named(function: object, name: object) -> None:
@@ -92,7 +99,9 @@ def _source(function: Callable[..., Any]) -> str:
     """The source of the function that runs, even if its file has been edited since. Raises UsageError if the edit
     changed the function itself, OSError if there is no source."""
     function = inspect.unwrap(function)
-    code: CodeType = function.__code__
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return inspect.getsource(function)  # of a class that it wraps
     path = code.co_filename
     if not os.path.isfile(path) or os.path.getmtime(path) <= _STARTED:
         return inspect.getsource(function)

@@ -159,7 +159,8 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
     try:
         lines = tomlkit.dumps(document).split("\n")
     except (TOMLKitError, ValueError, RecursionError):
-        raise SpecError(f"{listed([*values], 3)} cannot be set to these values.", where=SPEC_NAME) from None
+        what = f"{listed([*values], 3)} cannot be set to these values."
+        raise SpecError(what, where=SPEC_NAME, fix="Set them one at a time, to find the one that is wrong.") from None
     for key, above in (notes or {}).items():
         at = key_line("\n".join(lines), key.split("."))
         if at is not None:

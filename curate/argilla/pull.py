@@ -31,7 +31,6 @@ from schemas.store import Store
 from schemas.streamed import batched
 
 AT_ONCE = 100  # records per durable write
-SIMULATED = "simulated-"  # name prefix of annotators that are programs; their answers decide nothing
 
 
 def pull(
@@ -225,7 +224,7 @@ def review_of(response: Response, pair: Pair, probability: float | None, form: A
         reasons=tuple(values.get("reasons") or ()),
         seconds=response.seconds,
         sampling_probability=probability,
-        simulated=(response.name or "").startswith(SIMULATED),
+        simulated=response.simulated,
         ranking=tuple((id_, rank) for id_, rank in ranks if rank is not None),
         role=response.role,
         at=response.at,
@@ -269,7 +268,7 @@ def _withdrawal(pair_id: str, given: Review | Response, at: datetime) -> Review:
         reviewer=given.reviewer,
         name=given.name,
         decision="withdrawn",
-        simulated=(given.name or "").startswith(SIMULATED) if isinstance(given, Response) else given.simulated,
+        simulated=given.simulated,
         role=given.role,
         at=at,
     )

@@ -21,6 +21,7 @@ from schemas.reviews import Alias, Review, Role, seconds_since
 
 NotCounted = Literal["draft", "discarded", "foreign", "altered", "not_named"]
 PREFIX = "argilla:"
+SIMULATED = "simulated-"  # name prefix of annotators that are programs
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Response:
     output: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     why_not: NotCounted | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a program gave it, whose answers decide nothing."""
+        return (self.name or "").startswith(SIMULATED)
 
 
 def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:

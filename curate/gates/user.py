@@ -10,7 +10,7 @@ from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError, UsageError
-from schemas.functions import check_takes_one
+from schemas.functions import takes_one
 from schemas.records import Pair, Reason
 from schemas.user_modules import UserReference, load_user_module
 from schemas.user_output import user_output
@@ -43,26 +43,19 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
     return guarded(function, name), hashlib.sha256(source).hexdigest()
 
 
-_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-
-
 def _check_shape(function: Any, key: str, path: Path) -> None:
     if not callable(function):
         raise SpecError(f"{key} is a {type(function).__name__}, not a function.", where=str(path))
-    if any(check(function) for check in _NOT_PLAIN):
+    not_plain = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(check(function) for check in not_plain):
         raise SpecError(f"{key} is async or a generator.", where=str(path), fix="Write it as a plain `def`.")
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        raise SpecError(
-            f"{key} cannot be called with one pair.", where=str(path), fix="Write it as `def gate(pair): ...`."
-        ) from None
-    except ValueError:
-        return  # a builtin without a signature: the first row will show whether it works
+    if not takes_one(function):
+        fix = "Write it as `def gate(pair): ...`."
+        raise SpecError(f"{key} cannot be called with one pair.", where=str(path), fix=fix)
 
 
 def check_plain(function: Any) -> None:
-    """Raises UsageError for anything that is not a plain function of one pair."""
+    """Raises UsageError for anything that is not a plain function."""
     name = getattr(function, "__qualname__", repr(function))
     if not callable(function):
         raise UsageError(f"the gate {name} is a {type(function).__name__}, not a function.")
@@ -70,7 +63,6 @@ def check_plain(function: Any) -> None:
         raise UsageError(f"the gate {name} is async.", fix="Write it as a plain `def`, or as a scorer.")
     if inspect.isgeneratorfunction(function):
         raise UsageError(f"the gate {name} is a generator.", fix="Write `return` instead of `yield`.")
-    check_takes_one(function, "gate", "pair")
 
 
 def guarded(function: Callable[[Pair], Any], name: str) -> Gate:

@@ -134,8 +134,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
 
 
 def _is_discarded(reviews: Sequence[Review]) -> bool:
-    """Whether a person discarded the row, or withdrew the answer to it. Argilla does not show it to this person
-    again."""
+    """Whether a person discarded the row, which Argilla does not show to this person again, or withdrew the answer."""
     return any(review.decision == "withdrawn" and not review.simulated for review in latest_answers(reviews))
 
 

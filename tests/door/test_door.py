@@ -438,6 +438,9 @@ def faulty(pool: Pool) -> Any:
     return pool.outputs  # type: ignore[attr-defined]
 
 
+WRAPPING = "@functools.wraps(Rules)\ndef rule(pair):\n    return True\n"
+
+
 def test_a_function_that_was_edited_after_its_import_is_not_stored_as_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,6 +464,9 @@ def test_a_function_that_was_edited_after_its_import_is_not_stored_as_the_new_on
     file.write_text('def rule(pair):\n    return False, "no: never"\n')
     importlib.reload(rules)
     assert curate(pairs, [each(rules.rule)], progress=False).counts.accepted == 0
+    file.write_text(f"import functools\n\n\nclass Rules:\n    def __init__(self, pair): ...\n\n\n{WRAPPING}")
+    importlib.reload(rules)
+    assert each(rules.rule).id != before, "a class that is wrapped has no code of its own"
 
 
 def test_a_gate_among_the_steps_is_explained() -> None:

@@ -183,3 +183,11 @@ def test_the_limit_leaves_no_timer_and_no_handler() -> None:
     finally:
         ended.set()
         busy.join()
+
+
+def test_quadratic_pattern_is_timed_on_a_long_text() -> None:
+    """One repeat is quick on usual texts, so it is not timed there; on 200,000 characters it took minutes."""
+    pattern = re.compile("a*b")
+    with pytest.raises(time_limit.CheckTimedOut, match="must 'flag' took more than"):
+        time_limit.search(pattern, "a" * 200_000, "must 'flag'", "row-1")
+    assert time_limit.search(pattern, "a" * 1_000 + "b", "must 'flag'", "row-2")
