@@ -182,7 +182,7 @@ def _check_query(request: Request) -> None:
     sent = [name for name, _ in request.query_params.multi_items()]
     if unknown := [name for name in sent if name not in known]:
         what = f"there is no query parameter '{unknown[0][:80]}' here."
-        fix = f"Use {' or '.join(sorted(known))}." if known else "Leave it out."
+        fix = f"Valid here: {', '.join(sorted(known))}." if known else "Leave it out."
         raise Refusal(422, what, where=f"/query/{unknown[0][:80]}", code="not_valid", fix=fix)
     if len(sent) > len(set(sent)):
         raise Refusal(422, "a query parameter is repeated.", where="/query", code="not_valid", fix="Send each once.")
