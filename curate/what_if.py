@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from heapq import nsmallest
 from typing import NamedTuple
 
 from curate.certificate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool
-from curate.rows import SPLIT, pair_of
+from curate.rows import SPLIT, Row, pair_of
 from curate.scorers import Score
 from curate.scorers.choose import choose
 from curate.scorers.remote import RemoteScorers
@@ -26,6 +26,7 @@ from schemas.records import Counts, Pair, Reason, State
 from schemas.store import Store
 
 EXAMPLES = 5
+_LOWEST = 3
 _NOT_ASKED = "not_asked"
 
 
@@ -39,7 +40,12 @@ class BorderRow(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Rows that would change from one state to another, with the reason code that keeps them out before or after."""
+    """Rows that would change from one state to another, with the reason code that keeps them out before or after.
+
+    `examples`, in this order: the three with the lowest and the two with the highest value of what the deciding step
+    measures (words, similarity, score), so both its present and its changed bound are among them; five at random where
+    it measures nothing.
+    """
 
     before: State
     after: State
@@ -87,7 +93,7 @@ async def _not_scored(pairs: Sequence[Pair]) -> Sequence[Score]:
 
 def compare(before: Pool, after: Pool, progress: Progress = unseen) -> WhatIf:
     """Compare two judgements of the same slots. Only the texts of examples are read."""
-    moved: dict[tuple[State, State, str], list[tuple[str, str]]] = {}
+    moved: dict[tuple[State, State, str], list[tuple[float, bytes, str, str]]] = {}
     counts: Counter[tuple[State, State, str]] = Counter()
     splits: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     judged = zip(before.outcomes(), before.codes(SPLIT), after.outcomes(), after.codes(SPLIT), strict=True)
@@ -100,14 +106,22 @@ def compare(before: Pool, after: Pool, progress: Progress = unseen) -> WhatIf:
         out = new if would != "accepted" else old
         kind = (was, would, out.reason.code if out.reason else "")
         counts[kind] += 1
-        some = [*moved.get(kind, ()), (out.candidate.pair_id or "", str(out.reason or ""))]
-        moved[kind] = nsmallest(EXAMPLES, some, key=lambda row: random_sort_key(f"what if/{row[0]}"))
+        id_ = out.candidate.pair_id or ""
+        some = moved.setdefault(kind, [])
+        insort(some, (_measured(out), random_sort_key(f"what if/{id_}"), id_, str(out.reason or "")))
+        if len(some) > EXAMPLES:
+            del some[_LOWEST]
     moves = [Move(*kind, rows, tuple(_examples(before, moved[kind]))) for kind, rows in counts.most_common()]
     return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves), *map(dict, splits))
 
 
-def _examples(pool: Pool, rows: Sequence[tuple[str, str]]) -> Iterator[BorderRow]:
+def _measured(row: Row) -> float:
+    """What the step that keeps the row out measured; 0 if it measures nothing."""
+    return next((verdict.score for verdict in row.verdicts if verdict.by == row.step), None) or 0.0
+
+
+def _examples(pool: Pool, rows: Sequence[tuple[float, bytes, str, str]]) -> Iterator[BorderRow]:
     """The rows with these ids and reasons, with their texts."""
-    for row, (_, why) in zip(pool.rows([id_ for id_, _ in rows], verdicts=False), rows, strict=True):
+    for row, (*_, why) in zip(pool.rows([row[2] for row in rows], verdicts=False), rows, strict=True):
         pair = pair_of(row)
         yield BorderRow(pair.id, pair.input, pair.output, why)

@@ -90,6 +90,23 @@ def test_moves_are_reported_and_nothing_changes(folder: Path) -> None:
     assert curated.counts == forecast.after
 
 
+@pytest.mark.parametrize("setting", ["curate.gates.length.min_words=21", "curate.gates.length.max_words=19"])
+def test_examples_include_the_rows_at_both_bounds(tmp_path: Path, setting: str) -> None:
+    """Of many rows that move, those nearest the present bound and those nearest the other one are shown."""
+    pairs = [{"input": f"Say {n}", "output": " ".join(f"{word}x{n}" for word in range(n)) + "."} for n in range(8, 33)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    present = ["curate.gates.length.min_words=8", "curate.gates.length.max_words=32", "curate.gates.language=false"]
+    own = pairsmith.Project(tmp_path, present)
+    own.generate()
+    own.curate()
+    project = spec_file.load(tmp_path, present)
+    with Store.open(Store.url_for(project), write=False) as store:
+        (move,) = what_if(project, store, [setting]).moves
+    lengths = [len(row.output.split()) for row in move.examples]
+    assert (move.rows, lengths) == ((13, [8, 9, 10, 19, 20]) if "min" in setting else (13, [20, 21, 22, 31, 32]))
+
+
 def test_only_curation_settings_are_accepted(folder: Path) -> None:
     """A task setting or a malformed value is refused with advice on what to do instead."""
     project = spec_file.load(folder)
