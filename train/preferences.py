@@ -78,7 +78,7 @@ def build_preference_trainer(
     from peft import PeftModel
 
     from train.adapter import new_adapter
-    from train.trainer import arguments, callbacks, prepare, set_padding
+    from train.trainer import arguments, callbacks, in_free_memory, prepare, set_padding
 
     kept, long = tokenise_preferences(dataset.preferences, chat, settings.max_length, "train")
     if long and not kept:
@@ -94,7 +94,6 @@ def build_preference_trainer(
             f"train.patience needs validation preferences, and none fits into {settings.max_length} tokens.",
             fix="Raise train.max_length, or remove train.patience.",
         )
-    training_arguments = arguments(settings.last_stage, folder, model.dtype, validate=bool(validation))
     if start is None:
         adapted = new_adapter(model, settings)
     else:
@@ -102,6 +101,10 @@ def build_preference_trainer(
         # With the name that the adapter was saved with, saving a checkpoint would query the hub.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
     set_padding(chat)
+    # Both answers are computed, each after the prompt.
+    longest = max(2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in kept)
+    stage = in_free_memory(adapted, longest, longest, settings.last_stage, log, "preferences")
+    training_arguments = arguments(stage, folder, model.dtype, validate=bool(validation))
     trainer = preference_trainer(
         adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
     )

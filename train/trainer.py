@@ -50,9 +50,8 @@ def adapter_trainer(
     """
     set_padding(chat)
     adapted, rows = new_adapter(model, settings), _tokenised(chat, dataset.train)
-    forward = inspect.signature(type(adapted.get_base_model()).forward)
-    has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
-    if has_own_loss and not torch.cuda.is_available():
+    has_own_loss = settings.backend == "trl" and _can_skip_positions(adapted)
+    if has_own_loss:
         settings = _in_free_memory(adapted, rows, settings, log)
     trainer = CompletionTrainer(
         model=adapted,
@@ -69,17 +68,31 @@ def adapter_trainer(
 
 
 def _in_free_memory(model: Any, rows: HubDataset, settings: TrainSettings, log: LossLog) -> TrainSettings:
-    """The settings with fewer rows at a time if those of a batch could take too much memory; a step learns from as many
-    rows as before, and from each token with the same weight."""
+    """The settings with as many of these rows at a time as fit into memory."""
     longest = settings.max_length if settings.packing else max(map(len, rows["input_ids"]))
     learned = longest if settings.packing else max(sum(label != IGNORED for label in row) for row in rows["labels"])
+    return in_free_memory(model, longest, learned, settings, log)
+
+
+def in_free_memory(
+    model: Any, longest: int, learned: int, settings: TrainSettings, log: LossLog, what: str = "rows"
+) -> TrainSettings:
+    """The settings with fewer rows at a time if those of a batch could take too much memory; a step learns from as many
+    rows as before, and in supervised training from each token with the same weight. Tokens as for `rows_at_once`. It
+    changes nothing for a GPU, and for models whose code scores every position."""
+    if torch.cuda.is_available() or not _can_skip_positions(model):
+        return settings
     at_once = rows_at_once(model, settings.batch, longest, learned, free_bytes())
     if at_once == settings.batch:
         return settings
-    what = f"{settings.batch} rows of up to {longest:,} tokens may not fit into memory"
-    log.progress("train", {"message": f"{what}, so they are computed {at_once} at a time"})
+    problem = f"{settings.batch} {what} of up to {longest:,} tokens may not fit into memory"
+    log.progress("train", {"message": f"{problem}, so they are computed {at_once} at a time"})
     parts = settings.accumulation * settings.batch // at_once
     return settings.model_copy(update={"batch": at_once, "accumulation": parts})
+
+
+def _can_skip_positions(model: Any) -> bool:
+    return "logits_to_keep" in inspect.signature(type(model.get_base_model()).forward).parameters
 
 
 def set_padding(chat: Chat) -> None:

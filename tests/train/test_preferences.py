@@ -106,6 +106,37 @@ def test_orpo_starts_from_the_base(
 
 
 @pytest.mark.parametrize("objective", ["dpo", "orpo"])
+def test_fewer_preferences_at_a_time_learn_the_same(
+    tiny_base: Base, dataset: Dataset, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    """Where the preferences of a batch could take too much memory, they are computed one after the other, which is
+    reported, in as many steps. The losses are the same; of ORPO, a part of which is a mean over tokens, nearly."""
+    from train import trainer
+    from train.base_models.base_model import load_chat, load_for_training
+    from train.preferences import build_preference_trainer
+    from train.quiet import quiet
+
+    curves, messages = [], []
+    asked = preference_settings(objective, dropout=0.0)
+    start = tune(tiny_base, dataset, settings(dropout=0.0), out) if objective == "dpo" else None
+    for free in (2**40, 0):
+        monkeypatch.setattr(trainer, "free_bytes", lambda free=free: free)
+        with quiet():
+            from transformers import set_seed
+
+            set_seed(1)
+            log = trainer.LossLog(lambda _, numbers: messages.extend(filter(None, [numbers.get("message")])))
+            model, _ = load_for_training(tiny_base, asked)
+            folder = tmp_path / str(free)
+            built, _ = build_preference_trainer(model.float(), load_chat(tiny_base), dataset, asked, folder, log, start)
+            trainer.train(built, folder, log)
+        assert built.args.per_device_train_batch_size == (4 if free else 1)
+        curves.append([step["loss"] for step in built.state.log_history if "loss" in step])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3 if objective == "dpo" else 0.1)
+    assert [message.endswith("so they are computed 1 at a time") for message in messages] == [True]
+
+
+@pytest.mark.parametrize("objective", ["dpo", "orpo"])
 def test_preferences_are_learned_over_a_four_bit_base(
     tiny_base: Base, dataset: Dataset, tmp_path: Path, objective: str
 ) -> None:
