@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from schemas.errors import SpecError
 from schemas.money import Cost, Hold
-from schemas.records import Json, Record, Usage
+from schemas.records import Json, Record, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat.completions import StoppedError, UnansweredError, UnreadableError
@@ -89,7 +89,6 @@ class Meter:
         self._store, self._teacher, self._stage = store, teacher, stage
         self._identity = teacher.known_as
         self._prompt_costs: dict[str, _PromptCost] = {}
-        self._has_charged = False  # it has charged although its price is 0
         self._tier_factor = {"": 1.0}  # service tier that served a request -> its price relative to the usual tier
 
     @cached_property
@@ -97,9 +96,19 @@ class Meter:
         """The teacher's prices, as they were at first use; None if they are unknown."""
         return prices_of(self._teacher)
 
+    @cached_property
+    def _overcharge(self) -> float:
+        """The most that a request to this teacher has cost, in this or an earlier run, if less was reserved for it."""
+        dearest = self._store.holds([self._overcharge_id]).get(self._overcharge_id)
+        return (dearest.usd if dearest else None) or 0.0
+
+    @property
+    def _overcharge_id(self) -> str:
+        return content_id("overcharge", self._identity)
+
     @property
     def _is_free(self) -> bool:
-        return self.prices is not None and self.prices.source == FREE and not self._has_charged
+        return self.prices is not None and self.prices.source == FREE and not self._overcharge
 
     @property
     def may_charge(self) -> bool:
@@ -178,6 +187,7 @@ class Meter:
             return self.mark(prompt, body, size_bytes)
         budget, usd = self._store.budget, self.keepable_usd(body, size_bytes)
         assert budget is not None
+        budget.expect(self._overcharge)
         if not await budget.reserve(usd, stopped):
             raise StoppedError
         if stopped():
@@ -240,11 +250,19 @@ class Meter:
                 held = [self._hold(reserved.prompt, reserved.usd)]  # no longer held with the batch
             if budget is not None and (charge := reserved.usd if held else usd):
                 budget.charge(charge, reserved.usd or 0.0)
-                self._has_charged = True
-            return usd, [*held]
+            return usd, [*held, *self._overcharged(reserved, usd)]
         if self._store.budget is not None:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)
-        return usd, [] if usd is None else [reserved.hold.model_copy(update={"open": False})]
+        closed = [] if usd is None else [reserved.hold.model_copy(update={"open": False})]
+        return usd, [*closed, *self._overcharged(reserved, usd)]
+
+    def _overcharged(self, reserved: Reserved, usd: float | None) -> list[Hold]:
+        """The record of a request that cost more than was reserved for it, and more than any before."""
+        if usd is None or usd <= max(reserved.usd or 0.0, self._overcharge):
+            return []
+        self._overcharge = usd
+        closed = {"id": self._overcharge_id, "requests": 0, "open": False}
+        return [self._hold(reserved.prompt, usd).model_copy(update=closed)]
 
     def _remove_from_wire(self, reserved: Reserved) -> None:
         if reserved.marked:

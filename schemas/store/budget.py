@@ -2,7 +2,8 @@
 
 The maximum cost of a request is reserved, so requests in flight cannot exceed the cap together. The totals start from
 the ledger, so they survive restarts. Answers of unknown cost, from before there was a cap, are not included. If a
-provider charges more than the known prices, every request in flight counts as much as the most expensive one.
+provider charges more than the known prices, every request in flight counts as much as the most expensive one, also
+after a restart (`expect`).
 """
 
 from __future__ import annotations
@@ -90,7 +91,11 @@ class Budget:
         """Count the cost of something for which nothing is reserved any more; `reserved` was."""
         self._settled += usd
         if usd > reserved:
-            self._highest_cost = max(self._highest_cost, usd)
+            self.expect(usd)
+
+    def expect(self, usd: float) -> None:
+        """Count at least `usd` for each request in flight from now on: one has cost that, and less was reserved."""
+        self._highest_cost = max(self._highest_cost, usd)
 
     def settle(self, reserved: float, usd: float | None) -> None:
         """Replace a reservation by the actual cost `usd`; if it is None (unknown), the reserved amount stays."""
@@ -98,7 +103,7 @@ class Budget:
         self._pending = self._pending - reserved if self._requests else 0.0  # drop rounding errors
         self._settled += reserved if usd is None else usd
         if usd is not None and usd > reserved:
-            self._highest_cost = max(self._highest_cost, usd)
+            self.expect(usd)
         for error, cap in list(self._raised.items()):  # smaller requests may be sent until the run ends
             self._explain(error, cap)
         self._wake()

@@ -387,6 +387,25 @@ def test_provider_charging_above_its_price_is_capped_by_its_charges(price: float
         assert 0.9 < store.spent().usd <= 1.0 + (0.01 * 64 if price == 0 else 0)
 
 
+def test_another_run_knows_what_a_request_has_cost_beyond_its_reservation(tmp_path: Path) -> None:
+    """A server that ignores `max_tokens` charges 0.5 where a fifth to a third of that is reserved. The next command has
+    room for one such request and sends one; it used to send several and to exceed its cap."""
+    usage = {"prompt_tokens": 0, "completion_tokens": 50, "total_tokens": 50, "prompt_tokens_details": {}}
+    answer = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": usage | {"cost": 0.5}}
+
+    def overcharging(ask: Ask) -> Reply:
+        return Reply(body=orjson.dumps(answer | {"choices": answer["choices"] * ask.n}), delay_s=0.05)
+
+    with LoopbackTeacher(overcharging) as teacher:
+        for number, cap in enumerate((0.6, 1.2)):
+            with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+                outcomes = asyncio.run(
+                    spend(teacher.url, store.capped(project_usd=cap), 1 + 4 * number, first=3 * number)
+                )
+                assert store.spent().usd <= cap
+        assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
+
+
 @pytest.mark.parametrize(("headers", "usd"), [({}, 0.3), ({"x-litellm-cache-key": "k"}, 0.0)])
 def test_reported_charge_of_nothing_does_not_replace_the_price_of_the_spec(
     headers: dict[str, str], usd: float, tmp_path: Path
