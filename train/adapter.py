@@ -44,10 +44,15 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         fix = "Choose other layers, or remove the key: then every layer that can have an adapter gets one."
         fix = fix if key == "targets" else "This base cannot be trained with it: remove the key."
         raise InputError(first_line(error), where=f"train.{key}", fix=fix) from None
-    for name in ("target_modules", "exclude_modules"):  # sets, whose order would differ in every adapter's file
+    sort_layers(config)
+    return adapted
+
+
+def sort_layers(config: Any) -> None:
+    """Sort the layers that an adapter's `config` names: they are sets, whose order would differ in each file."""
+    for name in ("target_modules", "exclude_modules"):
         if isinstance(names := getattr(config, name), set):
             setattr(config, name, sorted(names))
-    return adapted
 
 
 def _linear_layers(model: Any) -> tuple[list[str], list[str]]:

@@ -77,7 +77,7 @@ def build_preference_trainer(
     that carry loss, the masks of a few better answers, and facts about the rows for the record."""
     from peft import PeftModel
 
-    from train.adapter import new_adapter
+    from train.adapter import new_adapter, sort_layers
     from train.trainer import arguments, callbacks, in_free_memory, prepare, set_padding
 
     kept, long = tokenise_preferences(dataset.preferences, chat, settings.max_length, "train")
@@ -100,6 +100,7 @@ def build_preference_trainer(
         adapted = PeftModel.from_pretrained(model, start.folder, is_trainable=True, autocast_adapter_dtype=False)
         # With the name that the adapter was saved with, saving a checkpoint would query the hub.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
+        sort_layers(adapted.peft_config["default"])
     set_padding(chat)
     # Both answers are computed, each after the prompt.
     longest = max(2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in kept)

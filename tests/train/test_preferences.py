@@ -77,6 +77,8 @@ def test_dpo_starts_from_the_supervised_adapter(tiny_base: Base, dataset: Datase
     assert preferred(tuned, tiny_base) > preferred(supervised, tiny_base) + 1
     assert tuned.validation[-1].loss < tuned.validation[0].loss
     assert not (Path(tuned.folder) / "ref").exists()
+    layers = json.loads((Path(tuned.folder) / "adapter_config.json").read_text())["target_modules"]
+    assert layers == sorted(layers), "the same file in every training"
     assert "no no no" not in "".join(tuned.masks)
     card = (Path(tuned.folder) / "README.md").read_text()
     assert "direct preference optimisation" in card
