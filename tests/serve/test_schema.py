@@ -31,7 +31,7 @@ from pairsmith.client import Client, ProblemError
 from pairsmith.serve.app import OPENAPI, schema_of
 from pairsmith.serve.write_client import files_of
 from schemas.errors import PairsmithError
-from schemas.spec.expected import PATTERNS
+from schemas.expected import PATTERNS
 from tests.schemas.test_spec_file import patterns, patterns_of_the_spec
 from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
 from tests.servers import Handler, handled
