@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsmith.teachers.search import FoundTeacher
-from schemas.errors import MissingDependency, UsageError
+from schemas.errors import DISK_FULL, MissingDependency, UsageError
 from schemas.kinds import KindName
 from schemas.spec import TeacherSettings, TrainSettings
 from schemas.spec_file import SPEC_NAME, set_keys
@@ -84,7 +84,8 @@ def write_project(
     """Write `files`, or copy those that are paths, into `folder` and return their paths; `unless_there` only where
     nothing has that name.
 
-    Raises UsageError, without writing anything, if there is a project already or a file would be overwritten.
+    Raises UsageError, without writing anything, if there is a project already or a file would be overwritten, and
+    OSError on a full disk.
     """
     _refuse_blocked(folder)
     if (folder / SPEC_NAME).exists():
@@ -110,6 +111,8 @@ def write_project(
             else:
                 (folder / name).write_bytes(body)
     except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
         raise UsageError(
             f"cannot be written: {error.strerror}.", where=str(folder), fix="Choose another folder."
         ) from None

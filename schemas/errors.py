@@ -35,6 +35,8 @@ from importlib.util import find_spec
 from numbers import Real
 from typing import Any
 
+from schemas.expected import expected
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # codes of OSError
 
 
@@ -183,7 +185,7 @@ def usage_error_from(errors: Sequence[Any], *, where: str | None = None, fix: st
     """A UsageError for the first of pydantic's `errors`. `where` replaces the error's own location."""
     first = errors[0]
     place = ".".join(map(str, first["loc"])) if where is None else where
-    return UsageError(f"{first['msg'].removeprefix('Value error, ')}.", where=place or None, fix=fix)
+    return UsageError(f"{expected(first, 'a dict')}.", where=place or None, fix=fix)
 
 
 def several(given: Any, name: str, of: str = "texts", one: str = "Write [text].") -> Any:

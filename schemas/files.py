@@ -41,6 +41,11 @@ def file_in_place_of(folder: Path) -> Path | None:
     return None if nearest.is_dir() else nearest
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is in the folder once links have been followed; a link to itself leads nowhere."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
     with path.open("rb") as opened:

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import old_keys, toml
 from schemas.errors import SpecError
+from schemas.expected import expected
 from schemas.files import refuse_non_utf8_name
 from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
-from schemas.spec.expected import expected
 from schemas.spec.section import is_env, model_at, model_in, shown, written_key
 from schemas.spec_line import suggest_fix
 from schemas.wording import listed
@@ -331,7 +331,7 @@ def _to_spec_error(first: Mapping[str, Any], written: _WrittenSpec) -> SpecError
     got = f" (got {_shortened(shown(given))})" if isinstance(given, str | int | float | bool) else ""
     # Alternatives are irrelevant for a value of the right type.
     words = "" if first["type"] == "value_error" else first.get("words", "")
-    message = (expected(first) or first["msg"].removeprefix("Value error, ")) + words
+    message = expected(first) + words
     one_of = re.findall(r"'([^']*)'", message) if words or first["type"] == "literal_error" else []
     near = difflib.get_close_matches(str(given), one_of, n=1)
     subject = f"'{key}': " if key and not named else ""

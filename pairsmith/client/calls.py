@@ -151,7 +151,7 @@ class Calls(Http):
         """Allow specs to send to a host, with the value of a key."""
 
     @operation("DELETE", "/teachers/allowed")
-    def forbid_host(self, *, host: str | None = None, key_env: str | None = None) -> None:
+    def forbid_host(self, *, host: str, key_env: str | None = None) -> None:
         """Revoke an allowance."""
 
     @operation("POST", "/projects/{project}/jobs")
@@ -278,7 +278,8 @@ class Calls(Http):
         format_: Literal["zip", "jsonl", "parquet"] | None = None,
         split: Literal["train", "validation", "test"] | None = None,
     ) -> bytes:
-        """All files of an artifact as a streamed zip, or one split of a dataset as JSONL or Parquet."""
+        """All files of an artifact as a streamed zip, or one split of a dataset, by default `train`, as JSONL or
+        Parquet."""
 
     @operation("GET", "/projects/{project}/export")
     def download_export(self, project: str) -> bytes:

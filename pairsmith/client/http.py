@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import secrets
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from schemas.errors import PairsmithError, UsageError
 
 ROOT = "/api/v1"
 _TIMEOUT_S = 60.0
+_SHORT_S = 5.0  # a wait that the client makes itself, when it has sent more requests than it may
 _HEADERS = {"idempotency_key", "if_match", "last_event_id"}
 _ESCAPED = {ord(mark): quote(mark) for mark in '"\r\n'}  # in the name of a file, as browsers do
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
@@ -40,10 +42,11 @@ class Http:
         if not str(url).startswith(("http://", "https://")):
             raise UsageError(f"{url!r:.80} is not an address.", fix='Write it as "http://127.0.0.1:8660".')
         self.url, self._key, self._timeout_s = url.rstrip("/"), key and key.strip(), timeout_s
+        self._opener = urllib.request.build_opener(_Handler)
 
     def open(self, method: str, path: str, given: Mapping[str, Any]) -> Any:
-        """Send a request and return the open response. Raises ProblemError, and OSError if the service does not
-        respond."""
+        """Send a request and return the open response. A request that came too fast after others is sent again when the
+        service says. Raises ProblemError, and OSError if the service does not respond."""
         path_values = {name: quote(str(given[name]), safe="") for name in _PATH_PARAMETER.findall(path)}
         url = self.url + ROOT + path.format(**path_values)
         headers = {name.replace("_", "-"): given.get(name) for name in _HEADERS}
@@ -58,11 +61,36 @@ class Http:
             url += f"?{urlencode(query)}"
         known = {name: value for name, value in headers.items() if value is not None}
         request = urllib.request.Request(url, content, known, method=method)
-        try:
-            return urllib.request.urlopen(request, timeout=self._timeout_s)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ProblemError(_problem(error.read(), error.code, self.url)) from None
+        until_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self._opener.open(request, timeout=self._timeout_s)
+            except urllib.error.HTTPError as error:
+                with error:
+                    problem = ProblemError(_problem(error.read(), error.code, self.url))
+                after = error.headers.get("Retry-After", "")
+                wait_s = float(after) if error.code == 429 and after.isdecimal() else _TIMEOUT_S
+                if wait_s > _SHORT_S or time.monotonic() + wait_s > until_s:
+                    raise problem from None
+            time.sleep(wait_s)
+
+
+class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Reads the response also if the service refused a body before it had received all of it."""
+
+    def do_open(self, http_class: Any, req: Any, **arguments: Any) -> Any:
+        def connection(*place: Any, **named: Any) -> Any:
+            opened = http_class(*place, **named)
+            send = opened.send
+
+            def send_while_received(data: Any) -> None:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    send(data)
+
+            opened.send = send_while_received
+            return opened
+
+        return super().do_open(connection, req, **arguments)
 
 
 def _problem(body: bytes, status: int, url: str) -> Mapping[str, Any]:
@@ -80,8 +108,8 @@ def operation(method: str, path: str) -> Callable[[Callable[Params, Result]], Ca
     """Turns a signature into an API call. The signature declares everything that is sent.
 
     A parameter in `path` becomes part of the URL, `body` is sent as JSON, `form` as a form, some parameters are
-    headers, and all others the query. The result is decoded JSON, None for an empty response, bytes if the signature
-    says so, or the events of a stream until the service ends it.
+    headers, and all others the query. The result is decoded JSON, None for an empty response, bytes (also none) if the
+    signature says so, or the events of a stream until the service ends it.
     """
 
     def decorate(signature: Callable[Params, Result]) -> Callable[Params, Result]:
@@ -100,9 +128,9 @@ def operation(method: str, path: str) -> Callable[[Callable[Params, Result]], Ca
 
 def _decoded(answer: Any, as_bytes: bool) -> Any:
     with answer:
-        content = answer.read() or None
-        is_json = answer.headers.get_content_type() == "application/json" and not as_bytes
-        return json.loads(content) if content and is_json else content
+        content = answer.read()
+        is_json = answer.headers.get_content_type() == "application/json"
+        return content if as_bytes else json.loads(content) if content and is_json else content or None
 
 
 def _events(answer: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO
 
 import sqlalchemy as sa
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -117,17 +118,26 @@ def _matches(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
 
 
 async def _read(scope: Scope, receive: Receive, body: IO[bytes]) -> str:
-    """Copy the body of a request, whose length `Edge` limits, to a file. Returns the hash of its query and body."""
+    """Copy the body of a request, whose length `Edge` limits, to a file. Returns the hash of its query and body,
+    without the boundary between the fields of a form: clients choose another one each time."""
+    given = parse_options_header(Headers(scope=scope).get("content-type"))[1].get(b"boundary")
+    boundary = b"--" + given if given else b""
     digest = hashlib.sha256(scope["query_string"] + b"\n" if scope["query_string"] else b"")
+    held = b""  # the end of what was received: a boundary may begin in it
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             break
         chunk = message.get("body", b"")
-        digest.update(chunk)
         body.write(chunk)
+        *parts, held = (held + chunk).split(boundary) if boundary else (chunk, b"")
+        digest.update(b"".join(parts))
         if not message.get("more_body"):
             break
+        whole = max(0, len(held) - len(boundary))
+        digest.update(held[:whole])
+        held = held[whole:]
+    digest.update(held)
     body.seek(0)
     return digest.hexdigest()
 

@@ -22,6 +22,7 @@ from pairsmith.serve.problems import Refusal
 from pairsmith.teachers.search import APIS, LOCAL
 from prompts.sandbox import unbounded
 from schemas import tracing
+from schemas.files import is_inside
 from schemas.project import Project
 from schemas.spec import Spec, TeacherSettings
 from schemas.spec.review import ReviewSettings
@@ -362,8 +363,7 @@ def _unbounded(value: Value | None) -> str | None:
 
 
 def _check_path(key: str, given: str, folder: Path) -> None:
-    home = folder.resolve()
-    if "\0" in given or not (home / given).resolve().is_relative_to(home):
+    if "\0" in given or not is_inside(folder / given, folder):
         raise _refused(key, f"the path '{given}' leads out of the project", "Put the file into the project.")
 
 

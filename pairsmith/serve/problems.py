@@ -21,7 +21,7 @@ from pairsmith.serve.workspace import NoSuchProject, within
 from pairsmith.terminal.failures import as_json
 from schemas import errors
 from schemas.errors import PairsmithError
-from schemas.spec.expected import expected_pattern
+from schemas.expected import expected
 from schemas.store.failures import explained
 from schemas.store.opening import sqlite_url
 
@@ -263,7 +263,7 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
     mistakes = [
         ErrorDetail(
             pointer="/" + "/".join(str(part) for part in row["loc"]),
-            what=expected_pattern(row) or str(row["msg"]).removeprefix("Value error, "),
+            what=expected(row, "an object"),
         )
         for row in rows
     ]

@@ -176,9 +176,9 @@ class RowsView:
             cube, capped = self._cube(slug, view, filters.q)
             total = sum(line[-1] for line in cube if _matches(line, filters))
             many = total * total > limit * sum(line[-1] for line in cube) and not filters.q
-            records = _select(view, filters, sort, _decode_cursor(cursor) if cursor else None, limit + 1, many)
+            records = _select(view, filters, sort, _decode_cursor(cursor, sort) if cursor else None, limit + 1, many)
             rows = [_row_from(row[2:]) for row in records[:limit]]
-            more = _encode_cursor(records[limit - 1][:2]) if len(records) > limit else None
+            more = _encode_cursor(sort, *records[limit - 1][:2]) if len(records) > limit else None
         return RowsPage(rows, more, total, capped)
 
     def facets(self, slug: str, filters: Filters = ALL) -> RowFacets:
@@ -385,15 +385,17 @@ def _fts_query(q: str | None) -> str | None:
     return " AND ".join(phrases) if phrases else None
 
 
-def _encode_cursor(after: tuple[Any, ...]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(after)).decode().rstrip("=")
+def _encode_cursor(*position: Any) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(position)).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> tuple[Any, ...]:
+def _decode_cursor(cursor: str, sort: Sort) -> tuple[float, int]:
+    """The sort key and place in a cursor. In another order, the key is one of something else: no row may follow it."""
     try:
-        key, place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not 0 <= place < 2**63:
+        given, key, place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if given != sort or not 0 <= place < 2**63:
             raise ValueError("not a valid place")
         return float(key), int(place)
     except (binascii.Error, ValueError, TypeError, OverflowError):
-        raise UsageError("this is not a cursor for rows.", where="cursor", fix="Start from the first page.") from None
+        what = "this is not a cursor for rows in this order."
+        raise UsageError(what, where="cursor", fix="Start from the first page.") from None

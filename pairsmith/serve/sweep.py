@@ -33,6 +33,7 @@ class JobMonitor:
         self._jobs = jobs
         self._watched: dict[str, Job] = {}
         self._changed_s: dict[str, float] = {}
+        self._logged: dict[str, str] = {}  # the state of each job that has not ended
         self._began_s = time.time()
 
     async def run(self) -> None:
@@ -57,7 +58,10 @@ class JobMonitor:
             for job in await asyncio.to_thread(work, *arguments) or ():
                 if job.has_ended:
                     traces.job_ended(job)
-                _LOG.info("job %s of %s is %s", job.id, job.project, job.state, extra={"job": job.id})
+                if self._logged.pop(job.id, None) != job.state:  # progress is a change, too
+                    _LOG.info("job %s of %s is %s", job.id, job.project, job.state, extra={"job": job.id})
+                if not job.has_ended:
+                    self._logged[job.id] = job.state
                 self._jobs.hub.publish("job", job.project, f"job:{job.project}", job.model_dump(mode="json"))
         except Exception as error:
             what = str(error).strip().splitlines()

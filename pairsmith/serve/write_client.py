@@ -67,9 +67,8 @@ def _method_lines(path: str, method: str, operation: dict[str, Any]) -> Iterator
         arguments.append(f"body: {_type(content['application/json']['schema'], 'shapes.')}")
     elif content:
         arguments.append("form: dict[str, Any]")
-    optional = [(_argument_name(p["name"]), _type(p["schema"], "shapes.").removesuffix(" | None")) for p in named]
-    optional += [("idempotency_key", "str")] * (method == "post")
-    arguments += ["*"] * bool(optional) + [f"{name}: {kind} | None = None" for name, kind in optional]
+    by_name = [_keyword_argument(p) for p in named] + ["idempotency_key: str | None = None"] * (method == "post")
+    arguments += ["*"] * bool(by_name) + by_name
     first_sentence = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
     yield f'    @operation("{method.upper()}", "{path.removeprefix(ROOT)}")'
     yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {kinds.get(media, 'bytes')}:"
@@ -150,9 +149,10 @@ def _schema_named(schema: dict[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
-def _argument_name(name: str) -> str:
-    name = name.replace("-", "_")
-    return {"from": "from_", "format": "format_"}.get(name, name)
+def _keyword_argument(parameter: dict[str, Any]) -> str:
+    name, kind = parameter["name"].replace("-", "_"), _type(parameter["schema"], "shapes.").removesuffix(" | None")
+    name = {"from": "from_", "format": "format_"}.get(name, name)
+    return f"{name}: {kind}" if parameter.get("required") else f"{name}: {kind} | None = None"
 
 
 def _class_name(name: str) -> str:

@@ -81,7 +81,6 @@ def usage_error(model: type[BaseModel], where: str, values: Mapping[str, Any], i
     place = f": {key} = {shown(first.get('input')):.80}" if is_shown else f": {key}"
     from schemas.python_terms import in_python  # not for commands
 
-    first["msg"] = first["msg"].replace("a valid tuple", "a list")
     error = usage_error_from([first], where=f"{where}{place}" if key else where)
     error.reword(in_python)
     return error

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from schemas.compressed import ending_of
 from schemas.errors import InputError
+from schemas.files import is_inside
 from schemas.id_map import IdMap
 from schemas.identity import construct
 from schemas.progress import Progress, reporting, unseen
@@ -81,6 +82,7 @@ def read_seeds(
     stdin: BinaryIO | None = None,
     *,
     most_rows: int | None = None,
+    inside: bool = False,
     progress: Progress = unseen,
 ) -> SeedReading:
     """Read every source in order. Paths are relative to `folder`; the path `-` is read from `stdin`.
@@ -89,7 +91,7 @@ def read_seeds(
     that names the earlier one; if their licences differ, the first seed records both. A source is read up to `limit`
     seeds; later rows are not counted. Lines and rows are numbered from 1: a CSV row by the line it starts on, a row of
     a JSON list by its position. Only the required columns are read. A source is refused as soon as it turns out to have
-    more than `most_rows` rows.
+    more than `most_rows` rows, and with `inside` if it is a link that leads out of `folder`.
 
     Raises InputError, before anything is returned, if there is no source, or if a source is missing, empty, malformed
     (the message names the file, the line and the column or byte), without the column, or without any usable row.
@@ -119,6 +121,9 @@ def read_seeds(
         for file in files:
             if remaining == 0:
                 break
+            if inside and not is_inside(folder / file.path, folder):
+                what, fix = "is a link that leads out of the project.", "Put the file itself into the project."
+                raise InputError(what, where=display_name(file), fix=fix)
             limited = file if remaining == file.limit else file.model_copy(update={"limit": remaining})
             with ExitStack() as stack:
                 rows = reporting(rows_of(limited, folder, stdin, reading.notes, stack), progress, "seeds")

@@ -26,7 +26,7 @@ class FormInput(BaseModel):
 @pytest.mark.parametrize(
     ("seeds", "where", "sentence"),
     [
-        (0, None, "seeds: Input should be greater than or equal to 1. Correct it."),
+        (0, None, "seeds: expected at least 1. Correct it."),
         (3, None, "seeds: is odd. Correct it."),
         (3, "how many", "how many: is odd. Correct it."),
     ],
@@ -40,5 +40,5 @@ def test_first_mistake_is_one_clear_message(seeds: int, where: str | None, sente
 
 def test_a_setting_given_in_python_is_shown() -> None:
     """A program has no form that shows the value, so the message includes it."""
-    with pytest.raises(UsageError, match=r"Forward: n = 0: Input should be greater than or equal to 1\."):
+    with pytest.raises(UsageError, match=r"Forward: n = 0: expected at least 1\."):
         given(ForwardSettings, "Forward", n=0)

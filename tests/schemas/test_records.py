@@ -81,14 +81,14 @@ WRONG_RECORDS: list[tuple[Callable[[], object], str]] = [
     (lambda: Seed("a fox"), r"Seed takes its fields by name\. It has: kind, text"),
     (lambda: Seed(text="a fox"), r"Seed lacks kind and source\. It has: kind, text"),
     (lambda: Seed(txt="a fox"), r"Seed has no setting 'txt'\. Did you mean 'text'\?"),
-    (lambda: Seed(kind="simple", text="a", source="s"), "Seed: kind = 'simple': Input should be 'input', 'output', "),
+    (lambda: Seed(kind="simple", text="a", source="s"), "Seed: kind = 'simple': expected 'input', 'output', "),
     (lambda: Seed(kind="input", source="s"), "Seed: a seed has either text or messages"),
-    (lambda: Seed(kind="input", text="a", source="s", columns={"n": 3}), r"Seed: columns\.n = 3: Input should be a"),
-    (lambda: Seed(kind="k" * 5000, text="a", source="s"), "Seed: kind = 'k{79}: Input"),
+    (lambda: Seed(kind="input", text="a", source="s", columns={"n": 3}), r"Seed: columns\.n = 3: expected a string"),
+    (lambda: Seed(kind="k" * 5000, text="a", source="s"), "Seed: kind = 'k{79}: expected"),
     (lambda: Seed(kind="pair", messages=[{"role": "bot", "content": "a"}], source="s"), r"messages\.0\.role = 'bot': "),
     (lambda: Sampling(temprature=1), r"Sampling has no setting 'temprature'\. Did you mean 'temperature'\?"),
-    (lambda: Sampling(temperature="hot"), "Sampling: temperature = 'hot': Input should be a valid number"),
-    (lambda: Sampling(stop="END"), "Sampling: stop = 'END': Input should be a list"),
+    (lambda: Sampling(temperature="hot"), "Sampling: temperature = 'hot': expected a number"),
+    (lambda: Sampling(stop="END"), "Sampling: stop = 'END': expected a list"),
 ]
 
 

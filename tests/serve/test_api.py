@@ -237,6 +237,23 @@ def test_repeated_post_with_idempotency_key_has_one_effect(service: Service) -> 
     assert [answer.status_code for answer in refused] == [422] * 2
 
 
+def test_an_upload_is_repeated_with_its_idempotency_key(service: Service) -> None:
+    """A client chooses another boundary between the fields of a form each time: a script that was run again was told
+    that its key had been used for another request. Another file still is another request."""
+    editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/seeds"
+
+    def upload(content: bytes, boundary: str) -> httpx.Response:
+        kind = f"multipart/form-data; boundary={boundary}"
+        head = b'Content-Disposition: form-data; name="file"; filename="a.txt"'
+        form = b"--%s\r\n%s\r\n\r\n%s\r\n--%s--\r\n" % (boundary.encode(), head, content, boundary.encode())
+        return editor.post(path, content=form, headers={"Idempotency-Key": "up", "Content-Type": kind})
+
+    text = b"a red -- kettle\n" * 50_000
+    assert upload(text, "x" * 60).status_code == 201
+    assert upload(text, "y" * 8).headers["idempotent-replayed"] == "true"
+    assert problem(upload(text + b"b", "x" * 60))["error"]["code"] == "idempotency_key_reused"
+
+
 def test_a_stored_response_is_not_shown_to_who_has_fewer_rights_now(service: Service) -> None:
     """Who was no longer a member still got the response of an earlier request, for a day: what they were refused
     elsewhere. More rights than then are no reason to refuse."""
@@ -500,13 +517,22 @@ WRONG_BODIES: list[tuple[str, Any, str]] = [
     (ALLOWED, {"url": "https://*.example.com"}, "is not the address of a host"),
     (ALLOWED, {"url": "https://999.1.1.1/v1"}, "is not the address of a host"),
     (ALLOWED, {"url": "https://-/v1"}, "is not the address of a host"),
-    (ALLOWED, {"ulr": "https://a.example"}, "Extra inputs are not permitted"),
+    (ALLOWED, {"ulr": "https://a.example"}, "there is no such field"),
     (ALLOWED, {"url": "https://a.example", "key_env": "sk-1"}, "expected the name of an environment variable"),
     (KEYS, {"name": "k", "days": True}, "'days' must be a number, not true"),
     (NEW, {"name": "A b"}, "expected at most 63 lowercase letters"),
     (NEW, {"name": "both", "example": "release-notes", "kind": "reply"}, "an example has a kind of its own"),
     (STARTED, {"command": "run", "options": {"cap_usd": True}}, "'cap_usd' must be a number, not true"),
     (STARTED, {"command": "preview", "options": {"seeds": True}}, "'seeds' must be a number, not true"),
+    (STARTED, {"command": "preview", "options": {"seeds": 1.5}}, "expected a whole number"),
+    (STARTED, {"command": "run", "options": {"cap_usd": 0}}, "expected more than 0."),
+    (STARTED, {"command": "run", "options": {"cap_usd": "five"}}, "expected a number"),
+    (STARTED, {"command": "run", "options": []}, "expected an object"),
+    (STARTED, {"command": "export", "options": {"gguf": "q8_0"}}, "expected a list"),
+    (STARTED, {"command": "export", "options": {"gguf": ["q2"]}}, "expected 'f16', 'q8_0' or 'q4_k_m'"),
+    (STARTED, {"options": {}}, "it is missing"),
+    (KEYS, {"name": ""}, "expected a length of at least 1"),
+    (KEYS, {"name": "k", "days": 4000}, "expected at most 3650"),
 ]
 WRONG_FORMS: list[tuple[Any, Any, str]] = [
     ({"text": "a", "kidn": "pair"}, None, "there is no field 'kidn'"),

@@ -172,7 +172,7 @@ def test_difference_chart_uses_the_simultaneous_intervals(
 def test_a_dataset_that_was_replaced_is_not_downloaded_under_its_id(scene: tuple[TestClient, Project, Store]) -> None:
     """Each curation replaces the folder of the dataset: who asked for an earlier one by its id, or from the list of
     earlier versions, got the rows of the newest under that name. A zip that a slow reader is still downloading never
-    gets files of the new folder."""
+    gets files of the new folder. A zip of one split is refused, because it would have all of them."""
     client, project, store = scene
     folder, old = project.folder / "dataset", store.artifacts("dataset")[-1]
     new = old.model_copy(update={"id": content_id("dataset", 2)})
@@ -197,6 +197,8 @@ def test_a_dataset_that_was_replaced_is_not_downloaded_under_its_id(scene: tuple
     assert [client.get(address.format(one.id)).status_code for one in (old, new)] == [409, 200]
     refused = client.get(address.format(old.id), params={"format": "jsonl"})
     assert "a later curation has replaced them" in refused.text
+    refused = client.get(address.format(new.id), params={"split": "test"})
+    assert (refused.status_code, refused.json()["what"]) == (422, "a zip has all splits.")
     with zipfile.ZipFile(io.BytesIO(client.get(address.format(new.id)).content)) as archive:
         assert sorted(name.partition("/")[2] for name in archive.namelist()) == [
             "data/train.jsonl", "manifest.json", "zzz.txt",

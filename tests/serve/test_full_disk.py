@@ -76,6 +76,8 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
             assert str(disk) not in text
         saved = client.put("/api/v1/projects/tiny/spec", json={"set": {"train.epochs": 2}}, headers={"If-Match": "*"})
         assert (saved.status_code, saved.json()["error"]["code"]) == (507, "store_full")
+        new = client.post("/api/v1/projects", json={"name": "third", "example": "release-notes"})
+        assert (new.status_code, new.json()["error"]["code"]) == (507, "store_full"), "not `Choose another folder`"
         for path in (
             "/",
             "/p/tiny",

@@ -560,6 +560,21 @@ def test_job_that_ends_between_two_checks_is_published(workspace: Workspace) -> 
     jobs.close()
 
 
+def test_the_log_has_each_state_of_a_job_once(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    """Each report of progress wrote `is running` again: more than a line a second, a hundred thousand in a day."""
+    write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    jobs = Jobs(workspace)
+    queued = jobs.start("tiny", "curate", NO_OPTIONS, "ann")
+    running = queued.model_copy(update={"state": "running", "stage": "curate"})
+    states = [queued, running, running.model_copy(update={"stage": "split"}), jobs.cancel(queued.id)]
+    watch = JobMonitor(jobs)
+    with caplog.at_level("INFO", sweep.__name__):
+        for state in states:
+            asyncio.run(watch._try(lambda state=state: [state]))
+    jobs.close()
+    assert [line.rpartition(" ")[2] for line in caplog.messages] == ["queued", "running", "stopped"]
+
+
 @pytest.mark.parametrize(
     ("left_s", "says"), [(None, ""), (20, "; its current step takes about 1 more minute"), (400, " 7 more minutes")]
 )

@@ -113,6 +113,19 @@ def test_invalid_cursor_is_refused(view: RowsView) -> None:
             view.page("many", cursor=cursor)
 
 
+def test_a_cursor_of_another_order_is_refused(view: RowsView) -> None:
+    """The page after it was empty, as if there were no more rows, because its key is one of another column."""
+    for sort in SORTS:
+        cursor = view.page("many", sort=sort, limit=5).next
+        assert cursor is not None
+        for other in SORTS:
+            if other == sort:
+                assert view.page("many", sort=sort, cursor=cursor, limit=5).rows
+            else:
+                with pytest.raises(UsageError, match="in this order"):
+                    view.page("many", sort=other, cursor=cursor, limit=5)
+
+
 def test_view_file_can_be_deleted_at_any_time(shared: Workspace, view: RowsView) -> None:
     """If its file is missing or corrupt, the same page is returned."""
     before = view.page("many", Filters(q="lighthouse"), "best")

@@ -31,7 +31,7 @@ from pairsmith.client import Client, ProblemError
 from pairsmith.serve.app import OPENAPI, schema_of
 from pairsmith.serve.write_client import files_of
 from schemas.errors import PairsmithError
-from schemas.spec.expected import PATTERNS
+from schemas.expected import PATTERNS
 from tests.schemas.test_spec_file import patterns, patterns_of_the_spec
 from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
 from tests.servers import Handler, handled
@@ -182,7 +182,10 @@ def test_client_works_over_http(service: Service, monkeypatch: pytest.MonkeyPatc
         jobs = [client.start_job(MINE, {"command": "curate"}, idempotency_key="k") for _ in range(2)]
         assert jobs[0]["id"] == jobs[1]["id"]
         assert client.rows(MINE, state="accepted")["items"] == []
-        assert client.job_log(jobs[0]["id"], from_=0) in (None, b"")
+        assert client.job_log(jobs[0]["id"], from_=0) == client.download_rows(MINE, state="accepted") == b""
+        with pytest.raises(ProblemError, match=r"requests of more than 1 MB") as large:  # not `Broken pipe`
+            client.put_spec(MINE, {"text": "x" * 20_000_000}, if_match=changed["etag"])
+        assert large.value.status == 413
         with pytest.raises(ProblemError, match="there is no project") as refused:
             client.project("nowhere")
         assert refused.value.status == 404
@@ -191,6 +194,24 @@ def test_client_works_over_http(service: Service, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ProblemError) as unsigned:
             Client(url).me()
         assert unsigned.value.status == 401
+
+
+def test_a_call_that_came_too_soon_is_repeated() -> None:
+    """A loop over rows met 429 at its fifty-first call. It is sent again when the service says; a wait of minutes is
+    the program's decision."""
+    answers = [(429, "0"), (429, "1"), (200, "0"), (429, "181")]
+
+    class Limited(Handler):
+        def do_GET(self) -> None:
+            status, after = answers.pop(0)
+            self.reply(b"{}", status, **{"Retry-After": after})
+
+    with handled(Limited) as url:
+        client = Client(url)
+        assert client.me() == {}
+        with pytest.raises(ProblemError, match="429"):
+            client.me()
+    assert not answers
 
 
 def test_waiting_for_a_job_survives_a_service_restart() -> None:

@@ -1,4 +1,4 @@
-"""Tests of the reading of seeds that is kept from an upload for the page after it."""
+"""How pages and the API read the seeds of a project: an upload's reading is kept, and no link leads out of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 from pairsmith.serve.pages.seed_reading import keep_reading, seed_reading
+from pairsmith.serve.workspace import Workspace
 from schemas.project import Project
-from schemas.spec_file import parse
+from schemas.spec_file import SPEC_NAME, parse
 from synth.sources.seeds import read_seeds
+from tests.serve.conftest import write_project
+from tests.serve.people import browsing
 
 SPEC = """
 [task]
@@ -40,3 +43,24 @@ def test_a_reading_is_of_its_own_project_only(tmp_path: Path) -> None:
     moved = parse(SPEC, ann.folder.rename(tmp_path / "moved"))
     assert seed_reading(moved) is kept
     assert seed_reading(moved) is not kept
+
+
+def test_no_seeds_are_read_through_a_link_that_leads_out_of_the_project(tmp_path: Path) -> None:
+    """The policy refuses such a project when it is saved or started; pages and `GET .../seeds` showed what is in the
+    file. A link inside the project is followed; one to itself is an error as any missing file is."""
+    (tmp_path / "secret.csv").write_text("text\nhunter2 of the neighbours\n", encoding="utf-8")
+    with browsing(workspace := Workspace(tmp_path / "space"), headers={"Accept": "text/html"}) as client:
+        folder = write_project(workspace, "mine", "http://127.0.0.1:9/v1")
+        spec = (folder / SPEC_NAME).read_text(encoding="utf-8")
+        for path, target, shows in (
+            ("a.csv", tmp_path / "secret.csv", False),
+            ("b*.csv", tmp_path / "secret.csv", False),
+            ("c.csv", "kept.csv", True),
+            ("d.csv", "d.csv", False),
+        ):
+            (folder / "kept.csv").write_text("text\nhunter2 of our own\n", encoding="utf-8")
+            (folder / path.replace("*", "1")).symlink_to(target)
+            (folder / SPEC_NAME).write_text(spec.replace('path = "seeds.jsonl"', f'path = "{path}"'), encoding="utf-8")
+            for page in ("/p/mine/setup", "/api/v1/projects/mine/seeds"):
+                assert (path, page, "hunter2" in client.get(page).text) == (path, page, shows)
+            assert shows or path == "d.csv" or "leads out of the project" in client.get(page).text

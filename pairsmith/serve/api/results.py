@@ -83,9 +83,13 @@ def download_artifact(
     artifact: str,
     request: Request,
     format: Literal["zip", "jsonl", "parquet"] = "zip",
-    split: Literal["train", "validation", "test"] = "train",
+    split: Literal["train", "validation", "test"] | None = None,
 ) -> Response:
-    """All files of an artifact as a streamed zip, or one split of a dataset as JSONL or Parquet."""
+    """All files of an artifact as a streamed zip, or one split of a dataset, by default `train`, as JSONL or
+    Parquet."""
+    if format == "zip" and split:
+        fix = "Add format=jsonl or format=parquet, or leave split out."
+        raise Refusal(422, "a zip has all splits.", where="/query/split", code="not_valid", fix=fix)
     wanted = artifact_of(request, project, artifact)
     if wanted.kind != "dataset":
         caller.require(Right.download_adapter, project)
@@ -93,6 +97,7 @@ def download_artifact(
     path = path_of(request, project, wanted)
     name = f"{project}-{wanted.kind}-{wanted.id[:8]}"
     if format != "zip":
+        split = split or "train"
         file = path / "data" / f"{split}.{format}"
         if wanted.kind != "dataset" or not file.is_file():
             raise not_there(f"the artifact has no {split} split as {format}.", fix="Download the zip.")

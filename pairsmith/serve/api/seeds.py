@@ -19,7 +19,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 from pairsmith.user_file.encoding import as_utf8
 from schemas.errors import PairsmithError
-from schemas.files import replaced
+from schemas.files import is_inside, replaced
 from schemas.spec import SeedSource
 from schemas.temporary_folders import temporary_folder
 from synth.sources.non_text_files import refuse_by_name
@@ -190,7 +190,7 @@ def _file(request: Request, slug: str, name: str) -> tuple[Path, Path]:
             fix=f"Use letters, digits, dots and dashes, and one of the endings {', '.join(ENDINGS)}.",
         )
     path = folder / "seeds" / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not is_inside(path, folder):
         raise Refusal(403, "the path leads out of the project.", code="fenced")
     return folder, path
 
@@ -212,7 +212,7 @@ def _read_once(source: SeedSource, folder: Path) -> SeedFile:
 
 
 def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> SeedFile:
-    reading = read_seeds([source], folder, most_rows=most_rows)
+    reading = read_seeds([source], folder, most_rows=most_rows, inside=True)
     return SeedFile(
         path=source.path,
         kind=source.kind,

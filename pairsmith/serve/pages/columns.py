@@ -19,6 +19,7 @@ from pairsmith.user_file.record_schema import is_record
 from prompts.answer_form import AnswerForm
 from schemas.compressed import ending_of
 from schemas.errors import InputError, PairsmithError, UsageError
+from schemas.files import is_inside
 from schemas.project import Project
 from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, key_line
@@ -61,7 +62,7 @@ def sources(project: Project) -> list[SourceView]:
 
 def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None:
     path = folder / source.path
-    if not path.is_file() or ending_of(path) not in (*TABLES, ".txt"):
+    if not path.is_file() or not is_inside(path, folder) or ending_of(path) not in (*TABLES, ".txt"):
         return None
     if ending_of(path) == ".txt":
         return SourceView(at, source.path, source.kind, [])

@@ -338,7 +338,7 @@ def replace_seeds(
 def _language_of(project: Project) -> str:
     """The language detected in the first seeds; empty if they cannot be read."""
     with suppress(PairsmithError):
-        seeds = read_seeds(project.spec.seeds, project.folder).seeds[:EXCERPTS]
+        seeds = read_seeds(project.spec.seeds, project.folder, inside=True).seeds[:EXCERPTS]
         return detect_language([seed.body for seed in seeds]) if seeds else ""
     return ""
 

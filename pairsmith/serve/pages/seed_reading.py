@@ -21,7 +21,8 @@ def seed_reading(project: Project) -> SeedReading:
     InputError."""
     if kept := _last.pop(_key(project), None):
         return kept
-    return read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
+    sources = [s for s in project.spec.seeds if s.path != "-" and s.format != "hub"]
+    return read_seeds(sources, project.folder, inside=True)
 
 
 def _key(project: Project) -> object:
