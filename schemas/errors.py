@@ -35,8 +35,6 @@ from importlib.util import find_spec
 from numbers import Real
 from typing import Any
 
-from schemas.expected import expected
-
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # codes of OSError
 
 
@@ -183,6 +181,8 @@ class Interrupted(PairsmithError):
 
 def usage_error_from(errors: Sequence[Any], *, where: str | None = None, fix: str | None = None) -> UsageError:
     """A UsageError for the first of pydantic's `errors`. `where` replaces the error's own location."""
+    from schemas.expected import expected  # not for --help
+
     first = errors[0]
     place = ".".join(map(str, first["loc"])) if where is None else where
     return UsageError(f"{expected(first, 'a dict')}.", where=place or None, fix=fix)

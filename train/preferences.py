@@ -110,14 +110,6 @@ def build_preference_trainer(
         adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
     )
     log.shown = trainer.last_rows
-    masks = tuple(
-        plain_preview(
-            chat.tokenizer,
-            row["prompt_ids"] + row["chosen_ids"],
-            [IGNORED] * len(row["prompt_ids"]) + row["chosen_ids"],
-        )
-        for row in kept[:_SHOWN_MASKS]
-    )
     facts = {
         "train_rows": len(kept),
         "validation_rows": len(validation),
@@ -125,7 +117,13 @@ def build_preference_trainer(
         "began_with": start and start.adapter_id,
     }
     prepare(trainer)
-    return trainer, (sum(len(row["chosen_ids"]) for row in kept), masks, facts)
+    return trainer, (sum(len(row["chosen_ids"]) for row in kept), tuple(_masks(kept[:_SHOWN_MASKS], chat)), facts)
+
+
+def _masks(preferences: Sequence[Tokens], chat: Chat) -> Iterator[str]:
+    for row in preferences:
+        prompt, learned = row["prompt_ids"], row["chosen_ids"]
+        yield plain_preview(chat.tokenizer, prompt + learned, [IGNORED] * len(prompt) + learned)
 
 
 def preference_trainer(
