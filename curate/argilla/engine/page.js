@@ -14,6 +14,7 @@
   const nameOf = (element) => element.getAttribute("aria-label").replace("Question: ", "");
   const chosen = () => Object.values(VERDICTS).find((verdict) => option(`verdict_${verdict}`).checked);
   const reasons = () => all("[id^='reasons_']:checked").map((box) => box.id);
+  const labels = () => all("[id^='edited_']:checked");
   const texts = () => all("[aria-label^='Question: edited'] [contenteditable]");
   const isTextInput = (target) =>
     target.isContentEditable || (target.matches("input, textarea") && !target.matches("[type=checkbox]"));
@@ -83,6 +84,7 @@
 
   function choose(verdict) {
     if (chosen() !== verdict) option(`verdict_${verdict}`).click();
+    if (verdict === "accept") labels().forEach((box) => box.click()); // a letter pressed before it would relabel the row
   }
 
   // Handles a key press; returns whether the key is ours.
@@ -101,14 +103,16 @@
 
   // The warning for a contradictory answer; empty if there is no contradiction.
   function contradiction() {
-    if (chosen() !== "accept" || !reasons().length) return "";
+    if (chosen() !== "accept") return "";
+    if (labels().length) return "You accept the row but also chose a label. Press Enter again to submit with that label, or 1 to keep the row's own.";
+    if (!reasons().length) return "";
     return "You accept the row but also say what is wrong with it. Press Enter again to submit, 2 to reject or 3 to edit.";
   }
 
   // Whether submission must wait for confirmation; shows the warning if so.
   function needsConfirmation() {
     const message = contradiction();
-    const answer = message && [chosen(), ...reasons()].join();
+    const answer = message && [chosen(), ...reasons(), ...labels().map((box) => box.id)].join();
     if (!answer || confirming === answer) return false;
     confirming = answer;
     showWarning(message);

@@ -116,6 +116,29 @@ def test_contradictory_answer_needs_confirmation(ann: Ann, tmp_path: Path) -> No
         assert sorted(answers) == [("accept", ()), ("accept", ()), ("accept", ("wrong",)), ("reject", ("wrong",))]
 
 
+def test_accepting_after_a_label_keeps_the_rows_own(ann: Ann, tmp_path: Path) -> None:
+    """A letter pressed by mistake relabels no row: `1` afterwards takes it back. A label chosen with the pointer beside
+    an accepted row is held once."""
+    with ann.at("classify", tmp_path) as player:
+        page, desk = player.page, player.desk
+        label = page.locator("[id^='edited_']").last
+        before = player.shown()
+        label.dispatch_event("click")
+        page.keyboard.press("1")
+        _are_checked(page, "verdict_accept")
+        label.dispatch_event("click")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+        assert "also chose a label" in page.get_by_role("alert").inner_text()
+        assert player.shown() == before
+        page.keyboard.press("1")
+        _are_checked(page, "verdict_accept")
+        player.submit(before)
+        pull(desk.project, desk.store, desk.argilla)
+        (review,) = (r for own in desk.store.reviews().values() for r in own)
+        assert (review.decision, review.edited) == ("accept", None)
+
+
 def test_row_of_150_words_and_four_candidates_fits_the_screen(ann: Ann, tmp_path: Path) -> None:
     """Input, output, house style, the other outputs and every question are in view at 1280 by 800 and at 1600 by 900;
     only choices that apply to the row are offered."""
