@@ -19,6 +19,8 @@ from synth.chat.usage import is_from_cache
 from synth.prices import FREE, SPEC, Prices, prices_of
 from synth.question import max_answer_tokens
 
+_SAMPLE = Usage(prompt_tokens=1_000, completion_tokens=1_000)  # by which prices are compared
+
 
 class Reserved(NamedTuple):
     """A request that is about to be sent: its body and prompt, its hold in the store if there is a cap, whether it goes
@@ -104,7 +106,8 @@ class Meter:
 
     @property
     def _overcharge_id(self) -> str:
-        return content_id("overcharge", self._identity)
+        reserves = self.prices and self.prices.usd(_SAMPLE, highest=True)  # with corrected prices, it begins anew
+        return content_id("overcharge", [self._identity, reserves])
 
     @property
     def _is_free(self) -> bool:
@@ -231,8 +234,7 @@ class Meter:
         if charged == 0 and self.prices and SPEC in self.prices.source and not is_from_cache(facts.get("usage")):
             charged = None  # a gateway that knows no price; a cap would count nothing
         if tier and self.prices is not None and str(tier) not in self._tier_factor:
-            sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
-            usual, served = self.prices.usd(sample), self.prices.usd(sample, tier=str(tier))
+            usual, served = self.prices.usd(_SAMPLE), self.prices.usd(_SAMPLE, tier=str(tier))
             self._tier_factor[str(tier)] = served / usual if usual and served else 1.0
         usd = charged
         # Ollama reports 0 prompt tokens for a prompt in its cache; no prompt has none.
@@ -257,8 +259,9 @@ class Meter:
         return usd, [*closed, *self._overcharged(reserved, usd)]
 
     def _overcharged(self, reserved: Reserved, usd: float | None) -> list[Hold]:
-        """The record of a request that cost more than was reserved for it, and more than any before."""
-        if usd is None or usd <= max(reserved.usd or 0.0, self._overcharge):
+        """The record of a request that cost more than its known maximum, and more than any before."""
+        expected = 0.0 if self._is_free else reserved.usd
+        if usd is None or expected is None or usd <= max(expected, self._overcharge):
             return []
         self._overcharge = usd
         closed = {"id": self._overcharge_id, "requests": 0, "open": False}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +103,7 @@ def build_preference_trainer(
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
         sort_layers(adapted.peft_config["default"])
     set_padding(chat)
-    # Both answers are computed, each after the prompt.
-    longest = max(2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in kept)
-    stage = in_free_memory(adapted, longest, longest, settings.last_stage, log, "preferences")
+    stage = in_free_memory(adapted, partial(_most_tokens, kept), settings.last_stage, log, "preferences")
     training_arguments = arguments(stage, folder, model.dtype, validate=bool(validation))
     trainer = preference_trainer(
         adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
@@ -118,6 +117,12 @@ def build_preference_trainer(
     }
     prepare(trainer)
     return trainer, (sum(len(row["chosen_ids"]) for row in kept), tuple(_masks(kept[:_SHOWN_MASKS], chat)), facts)
+
+
+def _most_tokens(preferences: Sequence[Tokens]) -> tuple[int, int]:
+    """Both answers are computed, each after the prompt, and the probability of every token."""
+    longest = max(2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in preferences)
+    return longest, longest
 
 
 def _masks(preferences: Sequence[Tokens], chat: Chat) -> Iterator[str]:

@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -52,7 +53,7 @@ def adapter_trainer(
     adapted, rows = new_adapter(model, settings), _tokenised(chat, dataset.train)
     has_own_loss = settings.backend == "trl" and _can_skip_positions(adapted)
     if has_own_loss:
-        settings = _in_free_memory(adapted, rows, settings, log)
+        settings = in_free_memory(adapted, partial(_most_tokens, rows, settings), settings, log)
     trainer = CompletionTrainer(
         model=adapted,
         args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
@@ -67,21 +68,16 @@ def adapter_trainer(
     return trainer
 
 
-def _in_free_memory(model: Any, rows: HubDataset, settings: TrainSettings, log: LossLog) -> TrainSettings:
-    """The settings with as many of these rows at a time as fit into memory."""
-    longest = settings.max_length if settings.packing else max(map(len, rows["input_ids"]))
-    learned = longest if settings.packing else max(sum(label != IGNORED for label in row) for row in rows["labels"])
-    return in_free_memory(model, longest, learned, settings, log)
-
-
 def in_free_memory(
-    model: Any, longest: int, learned: int, settings: TrainSettings, log: LossLog, what: str = "rows"
+    model: Any, tokens: Callable[[], tuple[int, int]], settings: TrainSettings, log: LossLog, what: str = "rows"
 ) -> TrainSettings:
     """The settings with fewer rows at a time if those of a batch could take too much memory; a step learns from as many
-    rows as before, and in supervised training from each token with the same weight. Tokens as for `rows_at_once`. It
-    changes nothing for a GPU, and for models whose code scores every position."""
+    rows as before, and in supervised training from each token with the same weight. `tokens` returns those of the
+    longest row, and the most learned ones of a row. A GPU is left alone, and models whose code scores every position.
+    """
     if torch.cuda.is_available() or not _can_skip_positions(model):
         return settings
+    longest, learned = tokens()
     at_once = rows_at_once(model, settings.batch, longest, learned, free_bytes())
     if at_once == settings.batch:
         return settings
@@ -89,6 +85,13 @@ def in_free_memory(
     log.progress("train", {"message": f"{problem}, so they are computed {at_once} at a time"})
     parts = settings.accumulation * settings.batch // at_once
     return settings.model_copy(update={"batch": at_once, "accumulation": parts})
+
+
+def _most_tokens(rows: HubDataset, settings: TrainSettings) -> tuple[int, int]:
+    if settings.packing:
+        return settings.max_length, settings.max_length
+    learned = (sum(label != IGNORED for label in row) for row in rows["labels"])
+    return max(map(len, rows["input_ids"])), max(learned)
 
 
 def _can_skip_positions(model: Any) -> bool:

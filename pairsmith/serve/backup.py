@@ -23,7 +23,7 @@ from urllib.parse import quote
 import pairsmith
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
-from schemas.files import replaced_folder, sha256
+from schemas.files import is_inside, replaced_folder, sha256
 
 MANIFEST = "manifest.json"
 _DUMP = "service.pgdump"
@@ -237,7 +237,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             "this is not a backup.", where=str(folder), fix=f"Name a folder that contains a {MANIFEST}."
         ) from None
     for name in manifest["files"]:
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        if not is_inside(folder / name, folder):
             raise _damage(name, "the manifest names a file outside it")
     return manifest
 

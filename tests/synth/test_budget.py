@@ -60,7 +60,9 @@ class Bill:
         return Reply(body=orjson.dumps({"choices": choices, "usage": usage}), delay_s=self._chance.random() / 500)
 
 
-async def spend(url: str, store: Store, questions: int, *, first: int = 0, **teacher: Any) -> list[BaseException | Any]:
+async def spend(
+    url: str, store: Store, questions: int, *, first: int = 0, sampling: Any = None, **teacher: Any
+) -> list[BaseException | Any]:
     """Ask `questions` questions at once, with at most 64 requests in flight. The first failure that ends a run drains
     it."""
     settings = TeacherSettings.model_validate(
@@ -72,7 +74,7 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
         async def one(number: int) -> Any:
             try:
                 chat = [Message(role="user", content=f"question {number}")]
-                return await ledger.answer(Question(chat, LIMITED), 1 + number % 3)
+                return await ledger.answer(Question(chat, sampling or LIMITED), 1 + number % 3)
             except BudgetReached:
                 ledger.drain()
                 raise
@@ -404,6 +406,24 @@ def test_another_run_knows_what_a_request_has_cost_beyond_its_reservation(tmp_pa
                 )
                 assert store.spent().usd <= cap
         assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
+
+
+def test_a_request_for_which_nothing_was_reserved_is_not_dearer_than_expected(tmp_path: Path) -> None:
+    """Without a cap and a limit of tokens nothing is reserved, so an expensive request of an earlier command says
+    nothing about reservations: a later one with cheap requests uses up its cap, up to the most that one may cost."""
+    costs = [0.5, *[0.05] * 20]
+
+    def answer(ask: Ask) -> Reply:
+        choice = {"message": {"content": "yes"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20, "cost": costs.pop(0)}
+        return Reply(body=orjson.dumps({"choices": [choice] * ask.n, "usage": usage}))
+
+    with LoopbackTeacher(answer) as teacher:
+        with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+            asyncio.run(spend(teacher.url, store, 1, sampling=Sampling(max_tokens=None)))
+        with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+            asyncio.run(spend(teacher.url, store.capped(project_usd=1.0), 9, first=3))
+            assert 0.7 < store.spent().usd <= 1.0
 
 
 @pytest.mark.parametrize(("headers", "usd"), [({}, 0.3), ({"x-litellm-cache-key": "k"}, 0.0)])

@@ -121,9 +121,10 @@ def test_accepting_after_a_label_keeps_the_rows_own(ann: Ann, tmp_path: Path) ->
     an accepted row is held once."""
     with ann.at("classify", tmp_path) as player:
         page, desk = player.page, player.desk
-        label = page.locator("[id^='edited_']").last
+        label = page.locator("[id^='edited_']").nth(1)
         before = player.shown()
-        label.dispatch_event("click")
+        page.keyboard.press("s")
+        _are_checked(page, label.get_attribute("id"), "verdict_edit")
         page.keyboard.press("1")
         _are_checked(page, "verdict_accept")
         label.dispatch_event("click")
