@@ -131,6 +131,7 @@ def test_accepting_after_a_label_keeps_the_rows_own(ann: Ann, tmp_path: Path) ->
         page.keyboard.press("Enter")
         page.get_by_role("alert").wait_for()
         assert "also chose a label" in page.get_by_role("alert").inner_text()
+        ann.page.picture("label held")
         assert player.shown() == before
         page.keyboard.press("1")
         _are_checked(page, "verdict_accept")
