@@ -23,6 +23,7 @@
   let letters = {}; // letter -> id of the option's input
   let placed = ""; // the row and window size for which the house style's place was chosen
   let confirming = ""; // the contradictory answer whose warning is shown; submitting it again confirms it
+  const originals = new Map(); // row and question -> the text before the annotator changed it
 
   function fieldTitled(title) {
     return all(".fields .title-area").find((head) => head.innerText.trim() === title)?.parentElement;
@@ -101,8 +102,20 @@
     return true;
   }
 
+  const keyOf = (text) => one(".fields").innerText + text.closest("[aria-label^='Question: ']").getAttribute("aria-label");
+
+  // Whether an edit of a pending row corrects nothing. Other rows show the annotator's own text.
+  function isUnchanged() {
+    if ((new URL(location).searchParams.get("status") ?? "pending") !== "pending") return false;
+    const output = fieldTitled("Label")?.querySelector(".markdown-render").innerText.trim();
+    if (labels().some((box) => box.id !== `edited_${output}`)) return false;
+    return texts().every((text) => (originals.get(keyOf(text)) ?? text.innerText) === text.innerText);
+  }
+
   // The warning for a contradictory answer; empty if there is no contradiction.
   function contradiction() {
+    if (chosen() === "edit" && isUnchanged())
+      return "You chose to edit the row but changed nothing, so it would wait for another answer. Change it, or press 1 to accept it as it is; Enter again submits it anyway.";
     if (chosen() !== "accept") return "";
     if (labels().length) return "You accept the row but also chose a label. Press Enter again to submit with that label, or 1 to keep the row's own.";
     if (!reasons().length) return "";
@@ -214,6 +227,13 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Shift") return;
     if (event.key !== "Enter") showWarning("");
     if (handleKey(event)) stop(event);
+  }, true);
+
+  addEventListener("beforeinput", (event) => {
+    if (!isOurs() || !texts().includes(event.target)) return;
+    const key = keyOf(event.target);
+    if (!originals.has(key)) originals.set(key, event.target.innerText);
+    showWarning("");
   }, true);
 
   addEventListener("click", (event) => {

@@ -141,6 +141,44 @@ def test_accepting_after_a_label_keeps_the_rows_own(ann: Ann, tmp_path: Path) ->
         assert (review.decision, review.edited) == ("accept", None)
 
 
+@pytest.mark.parametrize("kind", ["rewrite", "classify", "extract"])
+def test_edit_without_a_change_needs_confirmation(kind: str, ann: Ann, tmp_path: Path) -> None:
+    """An edit that leaves the text or the label as it is would be no answer: it is held once, also after the annotator
+    has looked at another row. With a change it is sent at once."""
+    with ann.at(kind, tmp_path) as player:
+        page, desk = player.page, player.desk
+        held = page.get_by_role("alert")
+        before = player.shown()
+        pair = player.pair_of(*before)
+        for _ in range(2):
+            if player.form.labels:
+                page.keyboard.press("asdfghjkl"[list(player.form.labels).index(pair.output)])
+            else:
+                page.keyboard.press("3")
+                text = page.locator("[aria-label^='Question: edited'] [contenteditable]:focus")
+                text.wait_for()
+                page.keyboard.press("Escape")
+                text.wait_for(state="detached")
+            player.is_checked("verdict_edit")
+            page.keyboard.press("Enter")
+            held.wait_for()
+            assert "changed nothing" in held.inner_text()
+            ann.page.picture(f"{kind}-unchanged")
+            page.keyboard.press("ArrowRight")
+            player.wait_until_next(before)
+            held.wait_for(state="detached")
+            page.keyboard.press("ArrowLeft")
+            player.wait_until_shown(before)
+            page.keyboard.press("1")
+            player.is_checked("verdict_accept")
+        assert pull(desk.project, desk.store, desk.argilla).news == 0
+        edited = player.correct(pair)
+        player.submit(before)
+        pull(desk.project, desk.store, desk.argilla)
+        (review,) = (r for own in desk.store.reviews().values() for r in own)
+        assert (review.decision, review.edited) == ("edit", edited)
+
+
 def test_row_of_150_words_and_four_candidates_fits_the_screen(ann: Ann, tmp_path: Path) -> None:
     """Input, output, house style, the other outputs and every question are in view at 1280 by 800 and at 1600 by 900;
     only choices that apply to the row are offered."""
