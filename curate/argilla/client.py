@@ -45,12 +45,14 @@ _METADATA_KEY = "pairsmith"  # the key in a dataset's metadata that identifies i
 class Queue:
     """A published dataset.
 
-    `made_as`: the name it was created for. `project`: the project that created it; None if an earlier version of
-    pairsmith or somebody else did. `fields`: the names of its fields. `questions`: the ids of its questions by name;
-    `titles` and `labels` are theirs, also by name, and cannot change once a dataset is published.
+    `workspace`: the id of its workspace. `made_as`: the name it was created for. `project`: the project that created
+    it; None if an earlier version of pairsmith or somebody else did. `fields`: the names of its fields. `questions`:
+    the ids of its questions by name; `titles` and `labels` are theirs, also by name, and cannot change once a dataset
+    is published.
     """
 
     id: str
+    workspace: str
     name: str
     made_as: str
     project: str | None
@@ -196,9 +198,10 @@ class Argilla:
 
     def datasets(self) -> list[Json]:
         workspace = self.workspace_id(make=False)
-        if workspace is None:
-            return []
-        datasets: list[Json] = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
+        return [] if workspace is None else self._datasets(workspace_id=workspace)
+
+    def _datasets(self, **query: str) -> list[Json]:
+        datasets: list[Json] = self.call("GET", "me/datasets", params=query)["items"]
         return datasets
 
     def activity(self) -> dict[str, str]:
@@ -208,15 +211,25 @@ class Argilla:
         return {str(dataset["id"]): str(dataset.get("last_activity_at")) for dataset in self.datasets()}
 
     def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
-        """Return the queues that carry the project's mark, whatever their present names, and the unmarked ones with one
-        of `names`. Read-only."""
-        ready = [dataset for dataset in self.datasets() if dataset["status"] == "ready"]
+        """Return the queues that carry the project's mark, whatever their present names and workspaces, and the
+        unmarked ones of this workspace with one of `names`. Read-only."""
+        here = self.workspace_id(make=False)
+        ready = [dataset for dataset in self._datasets() if dataset["status"] == "ready"]
         marked = [(read_mark(dataset), dataset) for dataset in ready]
         return [
             self.queue_of(dataset)
             for mark, dataset in sorted(marked, key=lambda one: str(one[1]["name"]))
-            if (mark["project"] == project if mark else dataset["name"] in names)
+            if (
+                mark["project"] == project
+                if mark
+                else dataset["name"] in names and str(dataset["workspace_id"]) == here
+            )
         ]
+
+    def queues_here(self, project: str | None, names: Collection[str]) -> list[Queue]:
+        """Return the `queues` of this workspace."""
+        here = self.workspace_id(make=False)
+        return [queue for queue in self.queues(project, names) if queue.workspace == here]
 
     def queue_of(self, dataset: Json) -> Queue:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
@@ -225,6 +238,7 @@ class Argilla:
         mark = read_mark(dataset)
         return Queue(
             id=str(dataset["id"]),
+            workspace=str(dataset["workspace_id"]),
             name=dataset["name"],
             made_as=mark.get("queue") or str(dataset["name"]),
             project=mark.get("project"),

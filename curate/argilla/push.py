@@ -21,6 +21,7 @@ from typing import NamedTuple
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import EDITED, offered_labels, question_names, record_fields
 from curate.argilla.queue_creation import make_queue
+from curate.argilla.queue_rows import awaits_answers, reconcile
 from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
 from curate.review.acceptance import needs_whole_pool
@@ -32,15 +33,13 @@ from curate.review.status import review_status
 from prompts.answer_form import AnswerForm
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
-from schemas.progress import Progress, reporting, unseen
+from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, content_id
 from schemas.reviews import Review, Sampled, SamplingReason, first_drawn
 from schemas.store import Store
-from schemas.streamed import batched
 
 _GOLD_SHARE = 0.1  # of a batch
-_RECOUNT_BATCH = 100  # rows per request
 
 
 def queue_name(project: Project) -> str:
@@ -228,7 +227,7 @@ def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
         return project.spec.review.workspace
     project_key = require_project_id(store)
     sampled, old = store.sampled(), argilla.in_workspace(OLD_WORKSPACE)
-    for queue in old.queues(project_key, queue_names(project, sampled)):
+    for queue in old.queues_here(project_key, queue_names(project, sampled)):
         if queue.project == project_key or any(record["external_id"] in sampled for record in old.records(queue)):
             return OLD_WORKSPACE
     return f"pairsmith-{project_key[:8]}"
@@ -271,7 +270,7 @@ def send(
     page = _QueueSpec(delivery, project_key, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(drawn)
-    for queue in argilla.queues(project_key, queue_names(project, drawn)):
+    for queue in argilla.queues_here(project_key, queue_names(project, drawn)):
         if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0
@@ -279,11 +278,14 @@ def send(
     current_of = {name: page.current(name, existing) for name, existing in queues.items()}
     present: set[str] = set()  # also rows in another queue that somebody has started to answer
     for name, existing in queues.items():
+        needed = {pair.id for pair in by_queue.get(name, ())}
         for queue in existing:
-            pair_ids = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
-            remaining, removed = _reconcile(delivery, queue, pair_ids, sampled)
+            is_current = queue is current_of[name]
+            remaining, removed = reconcile(argilla, queue, needed, sampled, delivery.progress, move=not is_current)
             present |= remaining
             withdrawn += removed
+            if not is_current and awaits_answers(argilla, queue, remaining & needed, _min_submitted(project, name)):
+                used.append(queue)
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
     # Create all queues before sending any row, so that a failing server is detected before anything is half sent.
     for name in sorted(name for name, current in current_of.items() if current is None and absent_of[name]):
@@ -309,37 +311,6 @@ def _send_missing(
         delivery.progress("push", {"done": there, "total": len(absent)})
 
     delivery.argilla.add(queue, (_fit_to_queue(row(pair, messages), queue) for pair, messages in absent), done)
-
-
-def _reconcile(delivery: Delivery, queue: Queue, pair_ids: set[str], sampled: set[str]) -> tuple[set[str], int]:
-    """Withdraw our unanswered rows that are not in `pair_ids`; return the ids of the remaining rows, and the number
-    withdrawn."""
-    argilla = delivery.argilla
-    records = reporting(argilla.records(queue), delivery.progress, "rows compared")
-    rows = {record["external_id"]: record for record in records}
-    if any(rows[id_]["status"] == "completed" for id_ in pair_ids & rows.keys()):
-        _recount(argilla, queue, pair_ids)
-    unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in pair_ids}
-    if not unwanted:
-        return set(rows), 0
-    removed = argilla.withdraw(queue, unwanted.values())
-    return {record["external_id"] for record in argilla.records(queue)}, removed
-
-
-def _recount(argilla: Argilla, queue: Queue, pair_ids: set[str]) -> None:
-    """Make Argilla recount the answers of the rows `pair_ids` that are marked completed but lack answers.
-
-    This happens if a user was deleted together with their answers; Argilla would never show such a row again.
-    """
-    wrong = [
-        {"id": str(row["id"])}
-        for row in argilla.records(queue, responses=True)
-        if row["external_id"] in pair_ids
-        and row["status"] == "completed"
-        and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
-    ]
-    for items in batched(wrong, _RECOUNT_BATCH):  # an update with only the id changes nothing but the count
-        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
 class _QueueSpec:
@@ -372,12 +343,14 @@ class _QueueSpec:
         return not rows or bool(rows & sampled)
 
     def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
-        """Return the queue created as `name` whose questions match the spec, after updating it; None if there is
-        none."""
-        current = next(filter(self._asks_the_same, existing), None)
-        if current:
-            self.argilla.update_queue(current, self.project_id, self.guidelines, _min_submitted(self.project, name))
-        return current
+        """Return the queue created as `name` whose questions match the spec; None if there is none.
+
+        All `existing` ones are updated: rows that somebody has started to answer stay in theirs, and need as many
+        answers as the others."""
+        needed = _min_submitted(self.project, name)
+        for queue in existing:
+            self.argilla.update_queue(queue, self.project_id, self.guidelines, needed)
+        return next(filter(self._asks_the_same, existing), None)
 
     def _asks_the_same(self, queue: Queue) -> bool:
         """Whether a queue's reasons and correction questions match the present spec."""

@@ -90,7 +90,7 @@ class LoopbackArgilla(OnThreads):
             return {"items": [{"id": WORKSPACE, "name": "pairsmith", "inserted_at": at(-99), "updated_at": at(-99)}]}
         if path == "me/datasets":
             return {"items": [{"id": d.id, "name": name, "status": d.status, "guidelines": d.guidelines,
-                               "last_activity_at": d.last_activity}
+                               "workspace_id": WORKSPACE, "last_activity_at": d.last_activity}
                               for name, d in self.datasets.items()]}  # fmt: skip
         if match := re.fullmatch(r"datasets/([^/]+)/(fields|questions|records)", path):
             dataset = next(d for d in self.datasets.values() if d.id == match[1])

@@ -26,6 +26,7 @@ from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
+from tests.curate.argilla.conftest import wait_until
 from tests.curate.review.review_project import SCOPE, fill, project
 
 
@@ -184,6 +185,38 @@ def test_changed_reasons_move_unanswered_rows_to_a_new_queue(cats: Side) -> None
     answer(cats.argilla.sdk, cats.rows(new)[0]["id"], "reject", reasons=["rude"])
     assert cats.pull().new == 2
     assert (cats.push().sent, cats.push().withdrawn) == (0, 0)
+
+
+def test_begun_rows_in_an_old_queue_still_get_the_answers_that_they_need(cats: Side) -> None:
+    """A row is answered once, then the reasons change and two annotators per row are required. The row stays in the old
+    queue, which offers it to a second annotator, and the push names that queue's page too until the row is answered."""
+    row, *_ = cats.rows()
+    answer(cats.argilla.sdk, row["id"], "accept")
+    assert cats.pull().new == 1
+    cats.spec(reasons=("length", "rude"), annotators_per_row=2)
+    pushed = cats.push()
+    old, new = cats.queues()
+    assert (old.min_submitted, new.min_submitted) == (2, 2)
+    assert set(pushed.queues) == {old.name, new.name}
+    wait_until(lambda: cats.rows(old)[0]["status"] == "pending")
+    cats.spec(annotators_per_row=1)
+    assert cats.push().queues == (new.name,)
+    wait_until(lambda: cats.rows(old)[0]["status"] == "completed")
+
+
+def test_answers_in_the_workspace_before_still_count(cats: Side) -> None:
+    """The spec names another workspace before answers were pulled. They are pulled from the old one, and nothing there
+    is changed; the rows are sent to the new one."""
+    row, *others = cats.rows()
+    answer(cats.argilla.sdk, row["id"], "accept")
+    before, cats.argilla = cats.argilla, cats.argilla.in_workspace(f"team-{uuid.uuid4().hex[:8]}")
+    assert cats.pull().new == 1
+    pushed = cats.push()
+    assert (pushed.sent, pushed.withdrawn) == (len(others), 0)
+    old, new = sorted(cats.queues(), key=lambda queue: queue.workspace != before.workspace_id(make=False))
+    assert (len(cats.rows(old)), len(cats.rows(new))) == (len(others) + 1, len(others))
+    answer(before.sdk, cats.rows(old)[1]["id"], "reject")
+    assert cats.pull().new == 1
 
 
 def test_renamed_queue_still_returns_its_answers(cats: Side) -> None:
