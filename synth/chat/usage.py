@@ -9,7 +9,7 @@ from schemas.identity import construct
 from schemas.money import sum_if_known
 from schemas.records import Json, Usage
 
-_MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of many must fit into 64 bits
+_MAX_TOKENS = 10**8  # of one request, more than any model reads or 128 long answers have; a higher count is invalid
 _MAX_USD = 1e6  # of one request; a higher amount is in another unit
 _BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")

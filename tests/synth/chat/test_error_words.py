@@ -333,6 +333,8 @@ def test_an_error_inside_a_200_that_quotes_the_row_is_not_about_the_account() ->
         ({"prompt_tokens": 9}, None),
         ({"prompt_tokens": "9", "completion_tokens": "3"}, None),
         ({"prompt_tokens": -9, "completion_tokens": 3}, None),
+        ({"prompt_tokens": 9, "completion_tokens": 10**12}, None),  # no answer has so many
+        ({"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 10**12}, (9, 3)),
     ],
 )
 def test_odd_counts_never_make_a_bill_smaller(usage: dict[str, Any], counted: tuple[int, ...] | None) -> None:
