@@ -27,8 +27,8 @@ CHANGED = "this evaluation was changed after it was written"
 
 
 def test_tampered_evaluation_is_not_shown(workspace: Workspace, browse: Browse) -> None:
-    """Neither the page nor the API shows a modified evaluation: both report the change and what to do, like the
-    report."""
+    """Neither the page nor the API shows a modified evaluation: both report the change and what to do, like the report.
+    A filter by an unknown name is refused, which had looked like a system that answered nothing."""
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
     project, store = report_project.whole(folder, merged=False)
@@ -43,7 +43,14 @@ def test_tampered_evaluation_is_not_shown(workspace: Workspace, browse: Browse) 
     outputs = f"/api/v1/projects/whole/evaluations/{evaluation.id}/outputs"
     written, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
     assert "Systems" in client.get("/p/whole/evaluation").text
-    assert client.get(outputs).status_code == 200
+    every = client.get(outputs).json()["items"]
+    assert every
+    assert client.get(outputs, params={"system": every[0]["system"]}).json()["items"]
+    for name in "system", "failed_check":
+        unknown = client.get(outputs, params={name: "tunned"})
+        assert (unknown.status_code, unknown.json()["where"]) == (400, name)
+        assert "'tunned'" in unknown.json()["what"]
+        assert every[0]["system"] in unknown.json()["fix"] or name == "failed_check"
     file.write_bytes(written.replace(b'"all_pass":false', b'"all_pass":true', 1))
     os.utime(file, ns=times)  # as a copy that keeps times does
     page = client.get("/p/whole/evaluation")

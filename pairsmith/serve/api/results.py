@@ -25,6 +25,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 from pairsmith.stages.evaluate import refuse_modified
 from pairsmith.stages.export import EXPORT, MARK, REPORT
+from schemas.errors import UsageError
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
 from schemas.store.latest import listed_artifacts
@@ -153,14 +154,26 @@ def evaluation_outputs(
     path = path_of(request, project, measured)
     if store := state_of(request).readers.store(project):
         refuse_modified(store, measured.id, sha256(path), measured.path)
-    body = orjson.loads(path.read_bytes())
-    outputs = [
+    outputs: list[dict[str, Any]] = orjson.loads(path.read_bytes()).get("outputs", [])
+    _refuse_unknown("system", system, {output["system"] for output in outputs})
+    _refuse_unknown("failed_check", failed_check, {check for output in outputs for check in output.get("checks", {})})
+    chosen = [
         output
-        for output in body.get("outputs", [])
+        for output in outputs
         if system in (None, output["system"])
         and (failed_check is None or output.get("checks", {}).get(failed_check) is False)
     ]
-    return page_of(outputs, limit, cursor, dict)
+    return page_of(chosen, limit, cursor, dict)
+
+
+def _refuse_unknown(parameter: str, value: str | None, known: Collection[str]) -> None:
+    """A misspelled name must not look like one without outputs."""
+    if value is None or value in known:
+        return
+    there = ", ".join(sorted(known)) or "none"
+    raise UsageError(
+        f"this evaluation has no {parameter.split('_')[-1]} '{value}'.", where=parameter, fix=f"It has: {there}."
+    )
 
 
 @router.get("/review", name="review")
