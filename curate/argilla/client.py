@@ -45,14 +45,12 @@ _METADATA_KEY = "pairsmith"  # the key in a dataset's metadata that identifies i
 class Queue:
     """A published dataset.
 
-    `workspace`: the id of its workspace. `made_as`: the name it was created for. `project`: the project that created
-    it; None if an earlier version of pairsmith or somebody else did. `fields`: the names of its fields. `questions`:
-    the ids of its questions by name; `titles` and `labels` are theirs, also by name, and cannot change once a dataset
-    is published.
+    `made_as`: the name it was created for. `project`: the project that created it; None if an earlier version of
+    pairsmith or somebody else did. `fields`: the names of its fields. `questions`: the ids of its questions by name;
+    `titles` and `labels` are theirs, also by name, and cannot change once a dataset is published.
     """
 
     id: str
-    workspace: str
     name: str
     made_as: str
     project: str | None
@@ -204,32 +202,32 @@ class Argilla:
         datasets: list[Json] = self.call("GET", "me/datasets", params=query)["items"]
         return datasets
 
-    def activity(self) -> dict[str, str]:
-        """Return when somebody last answered in each dataset, or changed or withdrew an answer, by the dataset's id.
-
-        Answers that a program stores together with their rows leave it as it is (Argilla 2.8)."""
-        return {str(dataset["id"]): str(dataset.get("last_activity_at")) for dataset in self.datasets()}
-
-    def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
-        """Return the queues that carry the project's mark, whatever their present names and workspaces, and the
-        unmarked ones of this workspace with one of `names`. Read-only."""
-        here = self.workspace_id(make=False)
-        ready = [dataset for dataset in self._datasets() if dataset["status"] == "ready"]
-        marked = [(read_mark(dataset), dataset) for dataset in ready]
+    def _datasets_of(self, project: str | None, *, here: bool = False) -> list[tuple[Json, Json]]:
+        """Return the datasets with the project's mark, with `here` only those of this workspace, and the unmarked ones
+        of this workspace; each after its mark."""
+        workspace = self.workspace_id(make=False)
+        marked = [(read_mark(dataset), dataset) for dataset in self._datasets()]
         return [
-            self.queue_of(dataset)
-            for mark, dataset in sorted(marked, key=lambda one: str(one[1]["name"]))
-            if (
-                mark["project"] == project
-                if mark
-                else dataset["name"] in names and str(dataset["workspace_id"]) == here
-            )
+            (mark, dataset)
+            for mark, dataset in marked
+            if (not mark or mark.get("project") == project)
+            and (dataset["workspace_id"] == workspace or (mark and not here))
         ]
 
-    def queues_here(self, project: str | None, names: Collection[str]) -> list[Queue]:
-        """Return the `queues` of this workspace."""
-        here = self.workspace_id(make=False)
-        return [queue for queue in self.queues(project, names) if queue.workspace == here]
+    def activity(self, project: str | None) -> dict[str, str]:
+        """Return when somebody last answered in each dataset of a project, or changed or withdrew an answer, by its id.
+
+        Answers that a program stores together with their rows leave it as it is (Argilla 2.8)."""
+        return {str(dataset["id"]): str(dataset.get("last_activity_at")) for _, dataset in self._datasets_of(project)}
+
+    def queues(self, project: str | None, names: Collection[str], *, here: bool = False) -> list[Queue]:
+        """Return the queues that carry the project's mark, whatever their present names and workspaces, and the
+        unmarked ones of this workspace with one of `names`. `here`: only those of this workspace. Read-only."""
+        return [
+            self.queue_of(dataset)
+            for mark, dataset in sorted(self._datasets_of(project, here=here), key=lambda one: str(one[1]["name"]))
+            if dataset["status"] == "ready" and (mark or dataset["name"] in names)
+        ]
 
     def queue_of(self, dataset: Json) -> Queue:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
@@ -238,7 +236,6 @@ class Argilla:
         mark = read_mark(dataset)
         return Queue(
             id=str(dataset["id"]),
-            workspace=str(dataset["workspace_id"]),
             name=dataset["name"],
             made_as=mark.get("queue") or str(dataset["name"]),
             project=mark.get("project"),

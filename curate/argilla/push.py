@@ -227,7 +227,7 @@ def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
         return project.spec.review.workspace
     project_key = require_project_id(store)
     sampled, old = store.sampled(), argilla.in_workspace(OLD_WORKSPACE)
-    for queue in old.queues_here(project_key, queue_names(project, sampled)):
+    for queue in old.queues(project_key, queue_names(project, sampled), here=True):
         if queue.project == project_key or any(record["external_id"] in sampled for record in old.records(queue)):
             return OLD_WORKSPACE
     return f"pairsmith-{project_key[:8]}"
@@ -270,7 +270,7 @@ def send(
     page = _QueueSpec(delivery, project_key, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(drawn)
-    for queue in argilla.queues_here(project_key, queue_names(project, drawn)):
+    for queue in argilla.queues(project_key, queue_names(project, drawn), here=True):
         if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0

@@ -217,7 +217,7 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
                 listener(max(every_s, _WEBHOOK_TIMEOUT_S))  # a webhook call may be lost
             else:
                 time.sleep(every_s)
-            activity = connected.activity()
+            activity = connected.activity(queue_id)
             if not news_wait and activity == before and time.monotonic() - read_s < _READ_AT_LEAST_EVERY_S:
                 continue
             before, read_s = activity, time.monotonic()

@@ -102,7 +102,7 @@
     return true;
   }
 
-  const keyOf = (text) => one(".fields").innerText + text.closest("[aria-label^='Question: ']").getAttribute("aria-label");
+  const keyOf = (text) => one(".fields")?.innerText + text.closest("[aria-label^='Question: ']").getAttribute("aria-label");
 
   // Whether an edit of a pending row corrects nothing. Other rows show the annotator's own text.
   function isUnchanged() {

@@ -206,16 +206,20 @@ def test_begun_rows_in_an_old_queue_still_get_the_answers_that_they_need(cats: S
 
 def test_answers_in_the_workspace_before_still_count(cats: Side) -> None:
     """The spec names another workspace before answers were pulled. They are pulled from the old one, and nothing there
-    is changed; the rows are sent to the new one."""
+    is changed; the rows are sent to the new one. Whoever watches notices answers in both."""
     row, *others = cats.rows()
     answer(cats.argilla.sdk, row["id"], "accept")
     before, cats.argilla = cats.argilla, cats.argilla.in_workspace(f"team-{uuid.uuid4().hex[:8]}")
     assert cats.pull().new == 1
     pushed = cats.push()
     assert (pushed.sent, pushed.withdrawn) == (len(others), 0)
-    old, new = sorted(cats.queues(), key=lambda queue: queue.workspace != before.workspace_id(make=False))
+    present = {dataset["id"] for dataset in cats.argilla.datasets()}
+    old, new = sorted(cats.queues(), key=lambda queue: queue.id in present)
     assert (len(cats.rows(old)), len(cats.rows(new))) == (len(others) + 1, len(others))
+    seen = cats.argilla.activity(old.project)
     answer(before.sdk, cats.rows(old)[1]["id"], "reject")
+    assert cats.argilla.activity(old.project).keys() == seen.keys() == {old.id, new.id}
+    wait_until(lambda: cats.argilla.activity(old.project)[old.id] != seen[old.id])
     assert cats.pull().new == 1
 
 
