@@ -23,6 +23,7 @@ from schemas.errors import SpecError
 from schemas.labels import label_in
 from schemas.records import Json
 from schemas.spec import TaskSettings
+from schemas.strict_json import strict_json
 from schemas.user_modules import UserReference, load_user_module
 from schemas.user_output import user_output
 
@@ -89,7 +90,7 @@ class AnswerForm:
             return text
         try:
             fenced = _FENCED.fullmatch(text)
-            value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse_constant)
+            value = strict_json(fenced[1] if fenced else text)
             spelt = json.dumps(_order_keys(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
             spelt.encode()  # fails for a lone surrogate, which JSON can escape but no file can store
             return spelt
@@ -111,10 +112,6 @@ def _extract_label(text: str) -> str:
     if isinstance(label, int | float):
         return json.dumps(label)
     return label if isinstance(label, str) else text
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _order_keys(value: Any, schema: Any, root: Json) -> Any:

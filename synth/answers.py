@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.records import CallStatus, FinishMeaning, Json, Message
+from schemas.strict_json import repeated_key
 from schemas.time_limit import limited
 from synth.chat.error_words import displayed_text
 from synth.chat.foreign_answers import foreign_form
@@ -251,6 +252,8 @@ def schema_violation(schema: Json) -> Violation:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             return str(error) if text.lstrip()[:1] in ("{", "[", '"') else "it is text, not JSON"
+        if (key := repeated_key(text)) is not None:
+            return f"an object has the key '{key}' twice"
         schema_validator, best_match = validator()
 
         def find_worst() -> Any:

@@ -13,14 +13,15 @@ from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, reje
 from curate.gates.patterns import describe_row
 from prompts.answer_form import refused_by
 from schemas.records import Pair
+from schemas.strict_json import repeated_key
 from schemas.time_limit import CheckTimedOut, limited
 
 
 def json_schema(schema: Any, model: Any = None) -> Gate:
     """Return a gate that checks that the output is JSON and valid under `schema`, and under `model` if given.
 
-    JSON is RFC 8259: no NaN, no comments, no code fence. `model` is the pydantic class that the schema was derived
-    from.
+    JSON is RFC 8259: no NaN, no comments, no code fence, no key twice in one object. `model` is the pydantic class
+    that the schema was derived from.
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. Of the formats, which the
     standard leaves open, `date`, `date-time` and `time` are checked; a model checks whatever it defines. A schema that
     cannot be applied (an unresolvable or circular reference) judges no row; a pattern that takes too long leaves the
@@ -46,6 +47,8 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
             value = orjson.loads(pair.output)
         except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
             return rejected("not_json", f"{error}: {quote(pair.output)}")
+        if (key := repeated_key(pair.output)) is not None:
+            return rejected("not_json", f"an object has the key '{key}' twice: {quote(pair.output)}")
         try:
             check = partial(_worst_error, validator, value)
             worst = limited("the JSON schema", settings, describe_row(pair), check)

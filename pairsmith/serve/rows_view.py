@@ -376,13 +376,16 @@ def _count_by(lines: Iterable[tuple[Any, ...]], at: int) -> dict[str, int]:
 
 
 def _fts_query(q: str | None) -> str | None:
-    """The query in FTS5 syntax: every word is a quoted prefix, never an operator. None if it has no words."""
+    """The query in FTS5 syntax: every word is a quoted prefix, never an operator. None for no query; one without a
+    letter or digit matches nothing."""
+    if not (q := (q or "").strip()):
+        return None
     phrases = []
-    for word in (q or "").split():
+    for word in q.split():
         tokens = " ".join(separate_unspaced(word).replace('"', " ").split())
         if any(character.isalnum() for character in tokens):
             phrases.append(f'"{tokens}"*')
-    return " AND ".join(phrases) if phrases else None
+    return " AND ".join(phrases) or '""'
 
 
 def _encode_cursor(*position: Any) -> str:

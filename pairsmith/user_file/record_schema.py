@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from schemas.records import Json
+from schemas.strict_json import strict_json
 
 _MOST_KEYS = 100  # an object with more keys is treated as a table, whose keys are data
 # the most values of an enum, how often they recur on average, and the least for each
@@ -140,14 +140,10 @@ def _record(text: str) -> Json | None:
     if not text.startswith("{"):
         return None
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = strict_json(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _any(values: Iterable[Any]) -> Json:

@@ -93,7 +93,16 @@ def test_normalised_json_has_the_same_value(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Sure! {}", '{"total": NaN}', '{"total": 1e999}', "[" * 100_000, '{"vendor": "\\ud800"}', ""]
+    "text",
+    [
+        "Sure! {}",
+        '{"total": NaN}',
+        '{"vendor": "Acme", "total": 1, "total": 2}',
+        '{"total": 1e999}',
+        "[" * 100_000,
+        '{"vendor": "\\ud800"}',
+        "",
+    ],
 )
 def test_invalid_json_is_left_alone(text: str) -> None:
     """A gate reports what is wrong with it. It is not repaired, and nothing is raised."""

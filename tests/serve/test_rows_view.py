@@ -106,6 +106,13 @@ def test_search_text_is_not_query_syntax(view: RowsView, q: str) -> None:
     view.facets("many", Filters(q=q))
 
 
+@pytest.mark.parametrize(("q", "every"), [(None, True), ("", True), (" ", True), ("?!", False), ("-", False)])
+def test_a_search_without_a_letter_finds_nothing(view: RowsView, q: str | None, every: bool) -> None:
+    """A search for `?!` that lists every row would be read as: all of them contain it."""
+    filters = Filters(q=q)
+    assert view.page("many", filters).total == view.facets("many", filters).total == (ROWS if every else 0)
+
+
 def test_invalid_cursor_is_refused(view: RowsView) -> None:
     """An invented cursor raises UsageError."""
     for cursor in ("x", "W10", "bnVsbA", "é", "WyJhIiwxXQ"):

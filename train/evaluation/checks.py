@@ -32,6 +32,7 @@ from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
 from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, REFERENCE, By
+from schemas.strict_json import unique_keys
 from schemas.time_limit import CheckTimedOut, search
 from schemas.user_modules import UserReference
 from schemas.wording import counted, listed
@@ -138,14 +139,15 @@ def matches_reference(output: str, reference: str) -> bool:
 
 def parse_values(record: str) -> Any:
     """A JSON text by its values. 4.0 equals 4, and a key whose value is null or an object without any known value is
-    treated as absent. Raises ValueError or RecursionError for text that is not such JSON."""
+    treated as absent. Raises ValueError (also for a key repeated in one object) or RecursionError for text that is not
+    such JSON."""
 
     def to_number(digits: str) -> int | float:
         value = float(digits)
         return int(value) if value.is_integer() else value
 
     def drop_unknown(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: value for key, value in pairs if value is not None and value != {}}
+        return {key: value for key, value in unique_keys(pairs).items() if value is not None and value != {}}
 
     record = unicodedata.normalize("NFC", record)
     return json.loads(record, parse_float=to_number, object_pairs_hook=drop_unknown)

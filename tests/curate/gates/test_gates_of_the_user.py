@@ -151,6 +151,7 @@ SCHEMA = """{
         ('{"subject": "f", "light": "dawn"}', False, "schema: at $.subject"),
         ('{"subject": "fox", "light": NaN}', False, "not_json"),
         ('```json\n{"subject": "fox", "light": "dawn"}\n```', False, "not_json"),
+        ('{"subject": "fox", "light": "dawn", "light": "dusk"}', False, "not_json"),
         ("a fox at dawn", False, "not_json"),
         ("", False, "not_json"),
         (
@@ -224,7 +225,7 @@ def test_record_must_be_accepted_by_the_pydantic_model(
     that the model rejects is rejected whatever the schema says; one on which it crashes waits."""
     (tmp_path / "bills.py").write_text(MODEL)
     task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
-    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@3")
+    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@4")
     judgement = ask(schema, output)
     assert judgement.keep is keep
     assert str(judgement.reason).startswith(reason)

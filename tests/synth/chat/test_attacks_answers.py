@@ -155,6 +155,14 @@ def test_the_reason_names_what_is_wrong_inside_a_fence() -> None:
     )
 
 
+def test_a_record_that_gives_a_key_twice_is_no_answer() -> None:
+    """Readers of JSON keep one of the two values without a word, and not all the same one."""
+    raw = {"finish_reason": "stop", "message": {"content": '{"total": 4, "items": [{"n": 1, "n": 2}]}'}}
+    answer = judged(raw, schema_violation({"type": "object"}), {}, {}, 0)
+    reason = "schema: the answer did not match the schema: an object has the key 'n' twice"
+    assert (answer.status, answer.reason) == ("schema", reason)
+
+
 def test_damage_outside_of_the_text_costs_no_answer(tmp_path: Path) -> None:
     """Half of a surrogate pair in the reasoning or an annotation does not affect the text."""
     one = '{"finish_reason": "stop", "message": {"content": "a", "reasoning": "\\ud83d", "annotations": ["\\ud83d"]}}'
