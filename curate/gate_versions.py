@@ -16,7 +16,7 @@ VERSIONS = {
     **dict.fromkeys(("contacts", "input", "mixed_language"), 18),
     "instructed": 21,
     "placeholder": 23,
-    **dict.fromkeys(("cut", "facts"), 25),
+    **dict.fromkeys(("cut", "facts"), 26),
     **dict.fromkeys(("invented", "limits", "lost_content", "values"), 27),
     **dict.fromkeys(("swapped", "translated"), 31),
     "preamble": 34,

@@ -72,7 +72,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "encoding": (encoding, ()),
     "broken_json": (broken_json, _STYLE),
     "fenced": (fenced, _STYLE),
-    "cut": (cut, ("language", "style")),
+    "cut": (cut, ("language", "style", "kind")),
     "repetition": (repetition, _LANGUAGE),
     "echo": (echo, (*_BOTH, "kind", "exemplars")),
     "preamble": (preamble, (*_BOTH, "input_language", "kind")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import NamedTuple
 
 from curate.gates.content import in_code, is_summary, is_title, quotations
@@ -23,11 +24,14 @@ _NO_STOPS = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff]\Z")  # Thai, Lao and Khmer
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _ALPHABETS_END = "\u0590"  # end of Latin, Greek and Cyrillic, whose sentences end with a full stop
+_UNIT_END = re.compile(r"\d\s?[^\W\d_]{1,4}\.\s*\Z")  # `5 km.`, where the full stop may belong to the unit
 _SENTENCE = 5  # words
+_KISS = "x"  # at the end of a message
+_FEW_CHARACTERS = 4  # of a script without spaces; fewer may be a name or a department
 _SMALL_WORD = 4  # letters of "the", "your" and "team" next to a name
 
 
-def judge_last_line(pair: Pair, text: str, language: str, style: str) -> Judgement:
+def judge_last_line(pair: Pair, text: str, language: str, style: str, kind: str) -> Judgement:
     """Judge the last line of `text`, the output without options."""
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     ended = not line or _ENDS.search(line) or _HASHTAG_END.search(line) or not _LETTER_END.search(line)
@@ -40,7 +44,7 @@ def judge_last_line(pair: Pair, text: str, language: str, style: str) -> Judgeme
     if demands(style, "breaks_off"):
         return passed("it breaks off, as the style asks")
     word, unspaced = fold(line.split()[-1]), bool(_UNSPACED.search(line[-1]))
-    last = _LastLine(line, word, count_words(line), before, text, pair, unspaced, lexicon(language))
+    last = _LastLine(line, word, count_words(line), before, text, pair, unspaced, lexicon(language), kind)
     return next(filter(None, (rule(last) for rule in _RULES)), None) or passed("it has an end")
 
 
@@ -55,6 +59,7 @@ class _LastLine(NamedTuple):
     pair: Pair
     unspaced: bool  # whether it ends in a script without spaces between words
     lexicon: Lexicon
+    kind: str  # of task
 
     def ends_with(self, words: frozenset[str]) -> bool:
         """Whether its last word is one of these."""
@@ -91,6 +96,24 @@ def _open_sentence(last: _LastLine) -> Judgement | None:
     return None
 
 
+def _begun_sentence(last: _LastLine) -> Judgement | None:
+    """After a whole sentence, another one has only its first words."""
+    ends = list(_INSIDE.finditer(last.line))
+    if ends and count_words(last.line[: ends[-1].end()]) >= _SENTENCE and _is_begun(last.line[ends[-1].end() :], last):
+        return passed(f"its last sentence is only begun: {quote(_end_of(last.line))}", flag="unended")
+    return None
+
+
+def _is_begun(rest: str, last: _LastLine) -> bool:
+    """Whether the few words after a sentence begin another one. They may also be who signs, or an address."""
+    if last.unspaced:
+        return count_words(rest) >= _FEW_CHARACTERS
+    words = rest.split()
+    if len(words) == 1:
+        return last.word in last.lexicon.stop
+    return "@" not in rest and not all(word[0].isupper() for word in words) and not _NO_STOPS.search(rest)
+
+
 def _open_bracket(last: _LastLine) -> Judgement | None:
     """A bracket is not closed."""
     if last.line.count("(") > last.line.count(")") and len(last.line) > 30:
@@ -106,13 +129,26 @@ def _list_or_figure(last: _LastLine) -> Judgement | None:
 def _open_line(last: _LastLine) -> Judgement | None:
     """It is prose without an end: the input has one, or it is a long sentence that stands alone."""
     line = last.line
-    is_headline = is_summary(last.pair) and is_title(last.text)
-    if _lost_full_stop(last.pair.input, line) and not (is_headline or in_code(last.text)):
+    is_headline = last.kind != "translate" and is_summary(last.pair) and is_title(last.text)
+    if _lost_full_stop(last) and not (is_headline or in_code(last.text)):
         return passed(f"the input has an end, the output has none: {quote(_end_of(line))}", flag="unended")
+    if last.kind == "reply" and _is_sentence(last):
+        return passed(f"a reply ends without an end: {quote(_end_of(line))}", flag="unended")
     alone = "\n" not in last.text and line[-1] < _ALPHABETS_END and line[0].isupper()
     if alone and last.words > 3 * _SENTENCE and without_options(last.pair.output) == last.pair.output:
         return passed(f"a long sentence has no end: {quote(_end_of(line))}", flag="unended")
     return None
+
+
+def _broken_word(last: _LastLine) -> Judgement | None:
+    """Its last word is too short for one that the language or the input has."""
+    known = {_KISS, *last.lexicon.stop, *fold(last.pair.input).split(), *fold(last.text).split()[:-1]}
+    if last.line[-1] >= _ALPHABETS_END or len(last.word) > 2 or not last.word.isalpha() or last.word in known:
+        return None
+    before = last.line.split()[-2:-1]
+    if not before or before[0][-1].isdigit() or not last.line[-1].islower() or last.words < _SENTENCE:
+        return None
+    return passed(f"its last word is {quote(last.word)}", flag="unended")
 
 
 def _hangs(last: _LastLine) -> Judgement | None:
@@ -137,15 +173,29 @@ def _unlike_lines_above(last: _LastLine) -> Judgement | None:
     of_section = last.before[last.before.rfind("\n#") + 1 :]  # a list under another heading may be of another kind
     prose = [one for one in _lines(of_section) if count_words(one) >= _SENTENCE]
     long_line = last.words >= (12 if last.unspaced else _SENTENCE) and not line.startswith("#")
-    if not (long_line and prose and all(map(_STOPS.search, prose))):
-        return None
-    cut_off = rejected("cut", f"only the last line has no end: {quote(_end_of(line))}")
-    if len(prose) > 1 and all(map(_ITEM.match, (*prose, line))):
-        return cut_off
-    return cut_off._replace(keep=True, flags=("unended",)) if last.words >= 2 * _SENTENCE else None
+    if long_line and prose and all(map(_STOPS.search, prose)):
+        cut_off = rejected("cut", f"only the last line has no end: {quote(_end_of(line))}")
+        if len(prose) > 1 and all(map(_ITEM.match, (*prose, line))):
+            return cut_off
+        if last.words >= 2 * _SENTENCE:
+            return cut_off._replace(keep=True, flags=("unended",))
+    items = [*takewhile(_ITEM.match, reversed(above))] if _ITEM.match(line) else []
+    if all(map(_STOPS.search, items)) and any(count_words(one) >= _SENTENCE for one in items):
+        return passed(f"only the last item has no full stop: {quote(_end_of(line))}", flag="unended")
+    return None
 
 
-_RULES = (_continues, _open_sentence, _open_bracket, _list_or_figure, _open_line, _hangs, _unlike_lines_above)
+_RULES = (
+    _continues,
+    _open_sentence,
+    _open_bracket,
+    _list_or_figure,
+    _open_line,
+    _broken_word,
+    _hangs,
+    _unlike_lines_above,
+    _begun_sentence,
+)
 
 
 def _lines(text: str) -> list[str]:
@@ -163,15 +213,23 @@ def _is_sentence_start(rest: str, unspaced: bool) -> bool:
     return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
 
 
-def _lost_full_stop(given: str, line: str) -> bool:
-    """Whether a line of prose has no end although the input has one."""
-    if _NO_STOPS.search(line):
+def _is_sentence(last: _LastLine) -> bool:
+    """Whether it is long enough for a sentence and starts like one."""
+    unlike = last.line[0].islower() or _NO_STOPS.search(last.line) or last.word == _KISS
+    return last.words > (2 if last.unspaced else 1) * _SENTENCE and not unlike
+
+
+def _lost_full_stop(last: _LastLine) -> bool:
+    """Whether a line of prose has no end although the input has one. A translation keeps even that of a short text."""
+    given, line, translation = last.pair.input, last.line, last.kind == "translate"
+    if _NO_STOPS.search(line) or not _STOPS.search(given.strip()):
         return False
-    if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
+    if translation and (_NO_STOPS.search(given.strip(" .\n")) or _UNIT_END.search(given)):
         return False
-    return bool(
-        _STOPS.search(given.strip()) and count_words(given) >= 2 * _SENTENCE and count_words(line) >= 2 * _SENTENCE
-    )
+    least, written = (4, count_words(last.text)) if translation else (2 * _SENTENCE, last.words)
+    if _UNSPACED.search(line) and written < (2 if translation else 3) * least:
+        return False
+    return count_words(given) >= least <= written
 
 
 def _is_signed(rest: str) -> bool:
