@@ -18,6 +18,7 @@ VERSIONS = {
     "placeholder": 23,
     **dict.fromkeys(("cut", "facts"), 26),
     **dict.fromkeys(("invented", "limits", "lost_content", "values"), 27),
-    **dict.fromkeys(("swapped", "translated"), 31),
+    "translated": 31,
+    "swapped": 32,
     "preamble": 34,
 }

@@ -32,6 +32,7 @@ from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import find_all, lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import made_up_quote
+from curate.gates.ranges import reversed_range
 from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.words import cached_per_word, count_words, stemmer_for
 from curate.words import SPACED
@@ -45,9 +46,9 @@ CONTACT = re.compile(
 # Each match of CONTACT contains one of these.
 MAY_BE_CONTACT = re.compile(rf"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![.,/-]0)(?<!{SPACED}0)(?=\d)|1(?=-\d)")
 _RATIO = re.compile(r"\d(?<![\d:.]\d)\d?:\d(?![\d:])")
-_EITHER_RATIO = re.compile(r"(\d(?<![\d:]\d)\d*)[:\u2013-](\d+)(?![\d:])")
+_EITHER_RATIO = re.compile(r"(\d(?<![\d:]\d)(?<!\d[\u2013-]\d)\d*)[:\u2013-](\d+)(?![\d:]|[\u2013-]\d)")  # of no date
 # Also if one ratio ends where the next begins.
-_RATIO_AT = re.compile(r"\d(?<![\d:]\d)\d*(?=([:\u2013-])(\d+)(?![\d:]))")
+_RATIO_AT = re.compile(r"\d(?<![\d:]\d)(?<!\d[\u2013-]\d)\d*(?=([:\u2013-])(\d+)(?![\d:]|[\u2013-]\d))")
 _FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # a chemical formula: H₂O
 _DIGIT = re.compile(r"\d")
 _UNCHECKED = frozenset(("0", "1", "2", "100", "1000", "1000000"))
@@ -138,8 +139,8 @@ def is_date(text: str) -> bool:
 def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
     """Two numbers of the input did not change places: each is next to its own words in the output.
 
-    A ratio (`3:1`) must not be reversed. A reply contains more than its message, so it is only checked for another
-    time, day or number of a thing (`room 12`) than the message names.
+    A ratio (`3:1`) or range must not be reversed. A reply contains more than its message, so it is only checked for a
+    reversed range, and for another time, day or number of a thing (`room 12`) than the message names.
     Not covered: words that changed, and texts without spaces between words.
     """
     if kind == "reply":
@@ -149,6 +150,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         if not changed and (amounts := changed_quantity(pair.input, pair.output, language)):
             one, other = (sorted(filter(str.isdigit, amount)) for amount in amounts)
             changed = ("changed_number", *amounts) if one == other else None  # 68 kg and 86 kg
+        if not changed and (turned := reversed_range(fold(pair.input), fold(pair.output))):
+            changed = "swapped", *turned
         code, *values = changed or ("", "", "")
         stated = quote(values[0]) if values[0] else "another day"
         detail = f"the message says {stated}, the reply {quote(values[1])}"
@@ -185,6 +188,7 @@ def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] |
     if not is_summary(pair) and count_words(text) <= _MUCH_LONGER * count_words(given):
         yield "changed_word", contradicting_words(given, text, language, language)
     yield "swapped", _reversed_ratio(given, text) or _replaced_ratio(given, text)
+    yield "swapped", reversed_range(fold(given), fold(text))
     yield "swapped", mixed_times(given, text) or reversed_move(given, text, language)
     yield "changed_time", other_half_of_day(fold(given), fold(text))
     yield "changed_unit", changed_unit(given, text, language, language)
