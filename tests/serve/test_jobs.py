@@ -533,7 +533,8 @@ def test_a_failure_that_the_database_cannot_record_is_shown(
     workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a process failed because the disk is full, its job does not look as if it ran on: it has failed, with the
-    message, although the database of the jobs could not be written either. The monitor reports that once."""
+    message, although the database of the jobs could not be written either. The monitor reports that once, and whoever
+    starts another one learns what holds it up, not that a failed job has not ended."""
     write_project(workspace, "tiny", teacher.url)
 
     def environment(project: Project) -> dict[str, str]:
@@ -550,6 +551,8 @@ def test_a_failure_that_the_database_cannot_record_is_shown(
         now = await job_that(jobs, job.id, lambda job: job.has_ended)
         assert (now.state, bool(now.problem)) == ("failed", True)
         assert jobs.unended_job_id("tiny") == job.id, "the database still lists it"
+        with pytest.raises(ProjectBusy, match=r"not recorded yet.*the disk is full\. Free disk space\."):
+            await asyncio.to_thread(jobs.start, "tiny", "certify", NO_OPTIONS, "ann")
         watch = JobMonitor(jobs)
         reported = [await asyncio.to_thread(watch._check_jobs) for _ in range(3)]
         assert [len(changed) for changed in reported] == [1, 0, 0]
