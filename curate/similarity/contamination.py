@@ -22,6 +22,7 @@ from curate.split import has_given_output, seed_split
 from curate.words import words
 from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError, UsageError
+from schemas.files import is_inside
 from schemas.id_map import IdMap
 from schemas.kinds import KINDS
 from schemas.progress import Progress, reporting, unseen
@@ -84,12 +85,13 @@ class HeldOut(NamedTuple):
         return [named, jaccard, *([one_sided] if one_sided or exchanges else []), *exchanges]
 
 
-def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
+def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed], *, inside: bool = False) -> HeldOut:
     """Collect the held-out texts: the inputs of test seeds, their references, and every text of
     `curate.contamination.files`.
 
     References are left out where outputs of the task kind recur by nature (`TaskKind.outputs_recur`). Raises
-    InputError, with file and line, for a file that cannot be read.
+    InputError, with file and line, for a file that cannot be read, and with `inside` for a link that leads out of
+    `folder`.
     """
     texts, names, ids, cells, exchanges = list[str](), list[str](), IdMap(), set[str](), list[tuple[str, str]]()
     kind = KINDS[spec.task.kind]
@@ -105,6 +107,13 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
             texts.append(seed.reference)
             names.append(f"the reference of test seed {seed.id}")
     for name in spec.curate.contamination.files:
+        if inside and not is_inside(folder / name, folder):
+            raise InputError(
+                f"'{name}' leads out of the project.",
+                where="curate.contamination.files",
+                why="In a service, it may be a file of somebody else.",
+                fix="Put the file itself into the project.",
+            )
         for place, text in _texts_of(folder / name, name):
             texts.append(text)
             names.append(place)
@@ -157,14 +166,17 @@ def filter_contaminated_seeds(
     folder: Path,
     held_out: Iterable[Seed] | None = None,
     progress: Progress = unseen,
+    *,
+    inside: bool = False,
 ) -> tuple[Sequence[Seed], list[tuple[Seed, HeldOutMatch]], list[HeldOutMatch]]:
     """Separate seeds that repeat held-out texts.
 
     Returns the seeds to generate from, the seeds left out (curation would reject all their rows), and the exemplars (by
     number) that show the teacher a held-out text. Test seeds, and pairs that already have an output and cost nothing,
-    are never left out. `held_out` has all test seeds, and perhaps others (default: `seeds`).
+    are never left out. `held_out` has all test seeds, and perhaps others (default: `seeds`). `inside` and the errors
+    are those of `collect_held_out`.
     """
-    held = collect_held_out(spec, folder, seeds if held_out is None else held_out)
+    held = collect_held_out(spec, folder, seeds if held_out is None else held_out, inside=inside)
     jaccard = spec.curate.duplicates.jaccard
     judged = FilteredRows(seeds, lambda seed: seed_split(seed, spec.split) != "test" and not has_given_output(seed))
     exemplar_texts = [(one.input, one.output) for one in spec.exemplars]

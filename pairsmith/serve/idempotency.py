@@ -119,7 +119,8 @@ def _matches(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
 
 async def _read(scope: Scope, receive: Receive, body: IO[bytes]) -> str:
     """Copy the body of a request, whose length `Edge` limits, to a file. Returns the hash of its query and body,
-    without the boundary between the fields of a form: clients choose another one each time."""
+    without the boundary between the fields of a form: clients choose another one each time. Raises Refusal if the
+    client disconnects before its end: the beginning of a form is a form as well."""
     given = parse_options_header(Headers(scope=scope).get("content-type"))[1].get(b"boundary")
     boundary = b"--" + given if given else b""
     digest = hashlib.sha256(scope["query_string"] + b"\n" if scope["query_string"] else b"")
@@ -127,7 +128,7 @@ async def _read(scope: Scope, receive: Receive, body: IO[bytes]) -> str:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            break
+            raise Refusal(499, "the client disconnected before the end of its request.", code="disconnected")
         chunk = message.get("body", b"")
         body.write(chunk)
         *parts, held = (held + chunk).split(boundary) if boundary else (chunk, b"")

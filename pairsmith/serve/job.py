@@ -19,14 +19,19 @@ class NoSuchJob(UsageError):
 
 
 class ProjectBusy(StoreBusy):
-    """The project has a job that has not ended; `job_id` is its id."""
+    """The project has a job that has not ended, or with `unrecorded` one whose end the database does not have yet;
+    `job_id` is its id."""
 
-    def __init__(self, slug: str, job_id: str) -> None:
-        super().__init__(
-            f"the project '{slug}' has a job that has not ended: {job_id}.",
-            why="A store has one writer; two would request and pay for the same answers twice.",
-            fix="Wait until it ends, or stop it.",
-        )
+    def __init__(self, slug: str, job_id: str, *, unrecorded: bool = False) -> None:
+        if unrecorded:
+            what = f"the end of a job of the project '{slug}' is not recorded yet: {job_id}."
+            why = "The database of the jobs could not be written, usually because the disk is full."
+            fix = "Free disk space. The end is recorded within half a minute of that; start the job again then."
+        else:
+            what = f"the project '{slug}' has a job that has not ended: {job_id}."
+            why = "A store has one writer; two would request and pay for the same answers twice."
+            fix = "Wait until it ends, or stop it."
+        super().__init__(what, why=why, fix=fix)
         self.job_id = job_id
 
 

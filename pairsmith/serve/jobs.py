@@ -136,7 +136,8 @@ class Jobs:
                 raise UsageError("this key was used for another request.", fix="Use a new key for each request.")
             return self.get(job_id)
         if (busy := self.unended_job_id(slug)) and busy != job_id:
-            raise ProjectBusy(slug, busy)
+            unrecorded = self.get(busy).has_ended and self.unended_job_id(slug) == busy
+            raise ProjectBusy(slug, busy, unrecorded=unrecorded)
         try:
             with self._database():
                 self.client.enqueue(

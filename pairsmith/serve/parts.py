@@ -85,6 +85,12 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
     )
 
 
+def moved_to(folder: str, part: Part) -> Part:
+    """The part for its project in `folder`: the workspace may have been moved since the part was planned."""
+    argv = [folder if word == part["folder"] else word for word in part["argv"]]
+    return Part(**{**part, "folder": folder, "argv": argv})
+
+
 def _plan_part(project: Project, first: str) -> tuple[str, str | None, bool]:
     """The stages of the next part of a run, beginning at `first`: its first stage, where the next part begins, and
     whether it needs the GPU.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.workspace import Workspace
+from schemas.errors import TeacherError
 from schemas.files import is_locked
 from train.evaluation.metrics import TUNED
 from train.results import TrainResult
@@ -42,6 +43,16 @@ class _Running(NamedTuple):
     url: str
     base: str
     closing: AsyncExitStack
+    check: Callable[[], None]
+    """Raises TeacherError if its process has ended."""
+
+    @property
+    def has_ended(self) -> bool:
+        try:
+            self.check()
+        except TeacherError:
+            return True
+        return False
 
 
 class TunedModelServer:
@@ -79,12 +90,15 @@ class TunedModelServer:
         import aiohttp
 
         self._refuse_while_busy()
-        async with self._lock:
-            running = await self._ensure_running(tuned)
-            self._in_flight += 1
+        starting = asyncio.ensure_future(self._reserve(tuned))
+        try:
+            running = await asyncio.shield(starting)
+        except asyncio.CancelledError:  # a client that waits for less than a start finds the model running next time
+            starting.add_done_callback(self._release)
+            raise
         try:
             named = {**body, "model": TUNED if tuned.adapter else running.base}
-            timeout = aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S)
+            timeout = aiohttp.ClientTimeout(sock_read=_ASK_TIMEOUT_S)
             url = f"{running.url}/chat/completions"
             async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=named) as response:
                 yield response
@@ -93,8 +107,7 @@ class TunedModelServer:
                 503, "the model was stopped or does not respond.", code="model_stopped", retry_after_s=30
             ) from error
         finally:
-            self._in_flight -= 1
-            self._last_request_s = time.monotonic()
+            self._release()
 
     def _refuse_while_busy(self) -> None:
         if is_busy(self._workspace):
@@ -106,13 +119,25 @@ class TunedModelServer:
                 retry_after_s=60,
             )
 
+    async def _reserve(self, tuned: Tuned) -> _Running:
+        async with self._lock:
+            running = await self._ensure_running(tuned)
+            self._in_flight += 1
+            return running
+
+    def _release(self, reserved: asyncio.Future[_Running] | None = None) -> None:
+        if reserved is None or not (reserved.cancelled() or reserved.exception()):
+            self._in_flight -= 1
+            self._last_request_s = time.monotonic()
+
     async def _ensure_running(self, tuned: Tuned) -> _Running:
         # An adapter's server also serves its base; a merged model needs a server of its own.
         quantized = tuned.adapter and tuned.result.settings.method == "qlora"
         key = f"{tuned.result.base_hash} {tuned.folder} {quantized}"
-        if self._running and self._running.key == key:
+        has_ended = self._running is not None and self._running.has_ended  # killed, for example for want of memory
+        if self._running and self._running.key == key and not has_ended:
             return self._running
-        if self._in_flight:
+        if self._in_flight and not has_ended:
             raise Refusal(503, "another model is answering a request.", code="model_busy", retry_after_s=10)
         await self._stop()
         from train.local_model import serving
@@ -120,7 +145,7 @@ class TunedModelServer:
         local = await asyncio.to_thread(_load_model, tuned, self._workspace)
         closing = AsyncExitStack()
         server, _ = await closing.enter_async_context(serving(local, max_batch=4))
-        self._running = _Running(key, server.base_url, server.model, closing)
+        self._running = _Running(key, server.base_url, server.model, closing, server.check)
         return self._running
 
     async def _stop(self) -> None:

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,9 +23,9 @@ from sqlalchemy.exc import DataError, DBAPIError, ProgrammingError
 
 from pairsmith.serve import traces
 from pairsmith.serve.environment import Environment
-from pairsmith.serve.parts import Part, Request, next_part
+from pairsmith.serve.parts import Part, Request, moved_to, next_part
 from pairsmith.serve.process import End, keep_alive
-from pairsmith.serve.workspace import Workspace
+from pairsmith.serve.workspace import NoSuchProject, Workspace
 from pairsmith.terminal.failures import as_json
 from schemas.errors import PairsmithError
 from schemas.spec_file import load
@@ -160,6 +160,8 @@ async def _planned(request: Request, before: Part | None) -> tuple[Part | None, 
 async def _kept_alive(request: Request, nth: int, part: Part) -> End:
     runtime = _current_runtime()
     folder = runtime.workspace.jobs_folder / request["id"]
+    with suppress(NoSuchProject):  # then its process says so, unless it has ended before
+        part = moved_to(str(runtime.workspace.folder(request["project"]).resolve()), part)
 
     def environment() -> dict[str, str]:
         return runtime.environment(load(Path(part["folder"]), part["overrides"])) | traces.parent_of(request["id"])

@@ -97,7 +97,7 @@ def unicode_encoding(stream: BinaryIO) -> str | None:
     """UTF_8 or the wide encoding in which all of `stream` can be read; None if there is none. It keeps only a part in
     memory."""
     part = stream.read(_PART)
-    name = wide_encoding(part[:4]) or UTF_8
+    name = wide_encoding(part) or UTF_8
     decode = codecs.getincrementaldecoder(name)().decode
     with suppress(UnicodeError):  # unpaired surrogates can be decoded but not encoded
         while part:

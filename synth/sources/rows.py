@@ -216,7 +216,7 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
         size = len(raw)
         if not is_begun and (is_begun := bool(raw.strip())):
             refuse_by_head(raw, display_name(source), is_document=source.format == "document")
-        if number == 1 and (wide := wide_encoding(raw[:4])):
+        if number == 1 and (wide := wide_encoding(raw)):
             raise InputError(
                 f"is {wide[:6].upper()}.",
                 where=f"{display_name(source)}:1",

@@ -116,16 +116,22 @@ def first_events(url: str, known: str, jobs: int) -> tuple[list[str], str]:
     return names, json.loads(event["data"])["data"]["id"]
 
 
-def test_cut_off_upload_is_not_stored(served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher) -> None:
-    """A partial file of seeds is neither listed nor left on disk; sent again, it is stored once."""
-    server, proxy, workspace = served
-    folder = write_project(workspace, "upload", teacher.url)
+@pytest.mark.parametrize("form", ["file", "text"])
+def test_cut_off_upload_is_not_stored(
+    served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher, form: str
+) -> None:
+    """A partial file of seeds, or a partial text with an Idempotency-Key, is neither listed nor left on disk; sent
+    again, it is stored once."""
+    (server, proxy, workspace), lines = served, 10_000 if form == "file" else 1_000
+    folder = write_project(workspace, f"upload-{form}", teacher.url)
     server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
-    big = "".join(f'{{"text": "a lamp of {n} arms, {"and so on " * 40}"}}\n' for n in range(10_000)).encode()
+    big = "".join(f'{{"text": "a lamp of {n} arms, {"and so on " * 40}"}}\n' for n in range(lines)).encode()
 
     def upload() -> httpx.Response:
-        ours, file = {"Sec-Fetch-Site": "same-origin"}, {"file": ("big.jsonl", big)}
-        return httpx.post(f"{proxy.url}/api/v1/projects/upload/seeds", files=file, headers=ours, timeout=120)
+        ours, path = {"Sec-Fetch-Site": "same-origin"}, f"{proxy.url}/api/v1/projects/upload-{form}/seeds"
+        if form == "file":
+            return httpx.post(path, files={"file": ("big.jsonl", big)}, headers=ours, timeout=120)
+        return httpx.post(path, data={"text": big.decode()}, headers={**ours, "Idempotency-Key": "big"}, timeout=120)
 
     before = list_files(workspace.root)
     proxy.bytes = len(big) // 2
@@ -138,7 +144,8 @@ def test_cut_off_upload_is_not_stored(served: tuple[Served, Proxy, Workspace], t
         time.sleep(0.1)
     taken = upload()
     assert taken.status_code == 201, taken.text
-    assert len((folder / "seeds" / "big.jsonl").read_bytes().splitlines()) == 10_000
+    (stored,) = (folder / "seeds").iterdir()
+    assert len(stored.read_bytes().splitlines()) == lines
     assert "Traceback" not in server.output()
 
 

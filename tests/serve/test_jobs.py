@@ -288,6 +288,36 @@ def test_killed_job_process_is_restarted(workspace: Workspace) -> None:
     assert len(teacher.asked) <= 12 + 8, "twice the concurrency may be in flight"
 
 
+def test_job_continues_in_a_workspace_that_was_moved(workspace: Workspace, tmp_path: Path) -> None:
+    """The machine went down during a job, and its disk was mounted elsewhere: the job failed, with the advice to create
+    a project where it had been."""
+    jobs, begun, is_moved = Jobs(workspace), list[Job](), threading.Event()
+
+    def in_flight_until_moved(ask: Ask) -> Reply:
+        return replace(answer(ask), when=lambda: ask.number <= 4 or is_moved.is_set())
+
+    async def first() -> None:
+        begun.append(await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann"))
+        await job_that(jobs, begun[0].id, lambda job: len(teacher.asked) >= 8)
+
+    async def second() -> None:
+        job = await ended(moved, begun[0].id)
+        assert (job.state, job.problem) == ("done", None)
+
+    with LoopbackTeacher(in_flight_until_moved) as teacher:
+        write_project(workspace, "tiny", teacher.url)
+        run_scenes(jobs, first())
+        os.kill(pid_of(jobs, begun[0]), signal.SIGKILL)
+        jobs.close()
+        moved = Jobs(Workspace(workspace.root.rename(tmp_path / "elsewhere")))
+        is_moved.set()
+        run_scenes(moved, second())
+        moved.close()
+    assert count_pairs(moved.workspace, "tiny") == 24
+    assert len(teacher.asked) <= 12 + 4, "only what was in flight is sent again"
+    assert not workspace.root.exists()
+
+
 def test_repeatedly_killed_process_fails_with_its_signal(workspace: Workspace, teacher: LoopbackTeacher) -> None:
     """It is restarted three times; then the job fails, with a message that says what to do."""
     write_project(workspace, "tiny", teacher.url)
@@ -503,7 +533,8 @@ def test_a_failure_that_the_database_cannot_record_is_shown(
     workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a process failed because the disk is full, its job does not look as if it ran on: it has failed, with the
-    message, although the database of the jobs could not be written either. The monitor reports that once."""
+    message, although the database of the jobs could not be written either. The monitor reports that once, and whoever
+    starts another one learns what holds it up, not that a failed job has not ended."""
     write_project(workspace, "tiny", teacher.url)
 
     def environment(project: Project) -> dict[str, str]:
@@ -520,6 +551,8 @@ def test_a_failure_that_the_database_cannot_record_is_shown(
         now = await job_that(jobs, job.id, lambda job: job.has_ended)
         assert (now.state, bool(now.problem)) == ("failed", True)
         assert jobs.unended_job_id("tiny") == job.id, "the database still lists it"
+        with pytest.raises(ProjectBusy, match=r"not recorded yet.*the disk is full\. Free disk space\."):
+            await asyncio.to_thread(jobs.start, "tiny", "certify", NO_OPTIONS, "ann")
         watch = JobMonitor(jobs)
         reported = [await asyncio.to_thread(watch._check_jobs) for _ in range(3)]
         assert [len(changed) for changed in reported] == [1, 0, 0]

@@ -232,6 +232,8 @@ class FakeModelServer(Handler):
         self.asked.append(body)
         head = {"id": "c", "object": "chat.completion", "created": 1, "model": "its own name"}
         if not body.get("stream"):
+            if body["messages"][-1]["content"] == "wait":
+                self.goes_on.wait(20)
             message = {"role": "assistant", "content": "".join(WORDS)}
             choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
             self.reply(json.dumps({**head, "choices": [choice], "usage": USAGE}).encode())
@@ -261,7 +263,7 @@ def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[di
     with handled(FakeModelServer) as url:
 
         async def started(talker: Any) -> talking._Running:
-            return talking._Running("key", url, "base", AsyncExitStack())
+            return talking._Running("key", url, "base", AsyncExitStack(), lambda: None)
 
         monkeypatch.setattr(service.app.state.talking, "_ensure_running", started)
         FakeModelServer.asked.clear()

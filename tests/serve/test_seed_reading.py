@@ -1,4 +1,4 @@
-"""How pages and the API read the seeds of a project: an upload's reading is kept, and no link leads out of it."""
+"""How pages and the API read the files of a project: an upload's reading is kept, and no link leads out of it."""
 
 from __future__ import annotations
 
@@ -64,3 +64,41 @@ def test_no_seeds_are_read_through_a_link_that_leads_out_of_the_project(tmp_path
             for page in ("/p/mine/setup", "/api/v1/projects/mine/seeds"):
                 assert (path, page, "hunter2" in client.get(page).text) == (path, page, shows)
             assert shows or path == "d.csv" or "leads out of the project" in client.get(page).text
+
+
+def test_no_held_out_texts_are_read_through_a_link_that_leads_out_of_the_project(tmp_path: Path) -> None:
+    """The page shows a held-out text that is similar to a seed or a worked example, and so showed any file of the
+    machine. A file that cannot be compared is an error on the page, which was no page at all."""
+    secret = "a lighthouse with the password hunter2 on a cliff"
+    (tmp_path / "secret.txt").write_text(f"{secret}\n", encoding="utf-8")
+    with browsing(workspace := Workspace(tmp_path / "space"), headers={"Accept": "text/html"}) as client:
+        folder = write_project(workspace, "mine", "http://127.0.0.1:9/v1")
+        spec = (folder / SPEC_NAME).read_text(encoding="utf-8").replace('"a lighthouse"', f'"{secret[:-8]}"')
+        (folder / "kept.txt").write_text(f"{secret}\n", encoding="utf-8")
+        for path, target, shows, says in (
+            ("a.txt", tmp_path / "secret.txt", False, "leads out of the project"),
+            ("b.txt", "kept.txt", True, "Similar seed: “a lighthouse with the password hunter2 on a cliff”"),
+            ("c.txt", "c.txt", False, "c.txt"),
+        ):
+            (folder / path).symlink_to(target)
+            held_out = f'\n[curate.contamination]\nfiles = ["{path}"]\n'
+            (folder / SPEC_NAME).write_text(spec + held_out, encoding="utf-8")
+            page = client.get("/p/mine/setup")
+            assert (path, page.status_code, "hunter2 on a cliff" in page.text) == (path, 200, shows)
+            assert says in page.text
+
+
+def test_no_schema_is_shown_through_a_link_that_leads_out_of_the_project(tmp_path: Path) -> None:
+    """The page lists the keys of the schema of records."""
+    schema = '{"type": "object", "properties": {"hunter2": {"type": "string"}}}'
+    with browsing(workspace := Workspace(tmp_path / "space"), headers={"Accept": "text/html"}) as client:
+        folder = write_project(workspace, "mine", "http://127.0.0.1:9/v1")
+        spec = (folder / SPEC_NAME).read_text(encoding="utf-8")
+        task = '[task]\nkind = "extract"\nschema = "schema.json"'
+        (folder / SPEC_NAME).write_text(spec.replace("[task]", task), encoding="utf-8")
+        for place, shows in ((tmp_path, False), (folder, True)):
+            (place / "real.json").write_text(schema, encoding="utf-8")
+            (folder / "schema.json").unlink(missing_ok=True)
+            (folder / "schema.json").symlink_to(place / "real.json")
+            page = client.get("/p/mine/setup")
+            assert (page.status_code, "hunter2" in page.text) == (200, shows)

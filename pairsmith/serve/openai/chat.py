@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
-from pairsmith.serve.api.streams import while_allowed
+from pairsmith.serve.api.streams import while_allowed, while_connected
 from pairsmith.serve.edge import caller_of
 from pairsmith.serve.job import Job
 from pairsmith.serve.problems import Refusal, not_there, problem_of
@@ -82,7 +82,7 @@ async def chat(
     tuned = await run_in_threadpool(_find_model, request, caller, body.model)
     body_sent = body.model_dump(exclude_none=True)
     body_sent["messages"] = with_system_prompt(body.messages, tuned)
-    async with AsyncExitStack() as exit_stack:
+    async with while_connected(request), AsyncExitStack() as exit_stack:
         exit_stack.enter_context(state_of(request).limits.one_of("chat"))
         answer = await exit_stack.enter_async_context(state_of(request).talking.stream_response(tuned, body_sent))
         if answer.status >= 400 or not body.stream:

@@ -60,6 +60,7 @@ from pairsmith.style.numbers import between, count
 from pairsmith.user_file.encoding import AmbiguousEncoding, Decoding
 from pairsmith.user_file.guessed_spec import answer_tokens
 from schemas.errors import InputError, PairsmithError, UsageError
+from schemas.files import is_inside
 from schemas.kinds import KINDS
 from schemas.money import dollars
 from schemas.project import Project
@@ -210,7 +211,8 @@ def _setup(
 
 
 def _task(project: Project) -> list[tuple[str, str]]:
-    """The kind of task and its parameters. A schema that is defined in code is not loaded."""
+    """The kind of task and its parameters. A schema that is defined in code, or behind a link out of the
+    project, is not loaded."""
     from prompts.answer_schema import load_schema
 
     task = project.spec.task
@@ -218,7 +220,9 @@ def _task(project: Project) -> list[tuple[str, str]]:
     facts += [("labels", ", ".join(task.labels))] if task.labels else []
     if task.answer_schema:
         with suppress(PairsmithError):
-            schema = {} if ":" in task.answer_schema else load_schema(project.folder / task.answer_schema)
+            path = project.folder / task.answer_schema
+            is_read = ":" not in task.answer_schema and is_inside(path, project.folder)
+            schema = load_schema(path) if is_read else {}
             keys = ", ".join(schema.get("properties", ()))
             facts += [("records", f"{keys} ({task.answer_schema})" if keys else task.answer_schema)]
     return facts + ([("target language", task.to)] if task.to else [])
@@ -306,12 +310,16 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
         return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}, "imported": ()}
     seeds = assign_splits(reading.seeds, project.spec.split, earlier)
     few = seeds if len(seeds) <= _COMPARED else []
-    _, left_out, shown = filter_contaminated_seeds(few, project.spec, project.folder)
+    unreadable = None
+    try:
+        _, left_out, shown = filter_contaminated_seeds(few, project.spec, project.folder, inside=True)
+    except PairsmithError as error:  # about a file of held-out texts
+        left_out, shown, unreadable = [], [], problem_view(error, project.folder)
     kinds = reading.kinds
     duplicates = sum(problem.code == "duplicate" for problem in reading.problems)
     return {
         "says": counted(len(reading.seeds), "seed", "seeds"),
-        "error": None,
+        "error": unreadable,
         "first": [(seed.source, seed.body, seed.reference) for seed in reading.seeds[:_FIRST]],
         "problems": [(p.where, p.what) for p in reading.problems[:_SHOWN]],
         "more_problems": max(0, len(reading.problems) - _SHOWN),

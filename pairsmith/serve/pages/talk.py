@@ -8,6 +8,7 @@ from fastapi import Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve.access import Viewer
+from pairsmith.serve.api.streams import while_connected
 from pairsmith.serve.openai.chat import models_of, with_system_prompt
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.serve.problems import Refusal
@@ -32,10 +33,11 @@ async def talk(
     try:
         for talker in await run_in_threadpool(_current_models, request, project):
             messages = with_system_prompt([{"role": "user", "content": text}], talker)
-            with state_of(request).limits.one_of("chat"):
-                status, answer = await state_of(request).talking.ask(
-                    talker, {"messages": messages, "max_tokens": most, "temperature": 0}
-                )
+            async with while_connected(request):
+                with state_of(request).limits.one_of("chat"):
+                    status, answer = await state_of(request).talking.ask(
+                        talker, {"messages": messages, "max_tokens": most, "temperature": 0}
+                    )
             if status != 200:
                 raise Refusal(502, f"the model returned an error: {answer.get('error', {}).get('message', status)}.")
             name = "tuned" if talker.adapter else "base"

@@ -46,6 +46,12 @@ def test_recognizable_encodings_are_read(mark: str) -> None:
     )
 
 
+def test_a_stray_null_does_not_garble_a_text() -> None:
+    """An upload whose second byte is NUL was read as UTF-16, each two letters as one Chinese character."""
+    content = "a\0 fox, an emu; café\n".encode()
+    assert as_utf8(content, "t.txt") == content
+
+
 @pytest.mark.parametrize(("encoding", "language"), [(e, code) for e, codes in TEXTS.items() for code in codes])
 def test_the_likeliest_encoding_is_proposed_first(encoding: str, language: str) -> None:
     """For forty rows of a language in an encoding commonly used for it, the first proposed reading is the right one. It
