@@ -188,7 +188,7 @@ def push(session: Session, more: bool) -> None:
         pushed = review.push_rows(project, store, Audience(progress, session.say), more=more)
     withdrawn = f"; {pushed.withdrawn:,} withdrawn because they are no longer needed" if pushed.withdrawn else ""
     lines = [
-        *review.summary(pushed),
+        *session.lines(review.summary(pushed)),
         ("sent", f"{counted(pushed.sent, 'row', 'rows')}; {pushed.there:,} were already there{withdrawn}"),
     ]
     session.answer(
@@ -228,7 +228,8 @@ def pull(session: Session, watch: bool, every: float) -> None:
             )
             if count
         ]
-        session.show(screen.stage("review", pulled, [("answers", brought), *left_out, *review.summary(pulled)]))
+        rest = session.lines(review.summary(pulled))
+        session.show(screen.stage("review", pulled, [("answers", brought), *left_out, *rest]))
 
     project = session.project()
     with ExitStack() as opened:

@@ -45,6 +45,10 @@ from schemas.wording import counted, percent
 _WEBHOOK_TIMEOUT_S = 60.0
 _READ_AT_LEAST_EVERY_S = 600.0  # the rows of the queues, whether or not the server reports an answer
 _SHOWN = 80  # longest input or output shown in an example, in characters
+_UNJUDGED = (
+    "no row of the present settings is judged yet, so the answers do not count for anything so far; they are kept."
+    " `pairsmith status` names the next step, and `pairsmith curate` applies the answers"
+)
 _WITHOUT_REVIEW = "`pairsmith run --no-review` continues without review."
 
 
@@ -191,15 +195,21 @@ def pull_answers(project: Project, store: Store, connected: Argilla, audience: A
     return _pulled(project, store, connected, audience)[0]
 
 
-def _pulled(project: Project, store: Store, connected: Argilla, audience: Audience) -> tuple[PullOutcome, Population]:
-    """The same, with the population that it has read."""
+def _pulled(
+    project: Project, store: Store, connected: Argilla, audience: Audience
+) -> tuple[PullOutcome, Population | None]:
+    """The same, with the population that it has read; None if no row of the present spec is judged yet."""
+    population = None
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-pull", PullOutcome()) as record:
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        population = judged_population(project, store, say, progress)
-        record.add(**_status_facts(review_status(project, store, population)))
+        try:
+            population = judged_population(project, store, say, progress)
+            record.add(**_status_facts(review_status(project, store, population)))
+        except NoWork:
+            record.add(waits=_UNJUDGED)
     return record.outcome, population
 
 
@@ -228,7 +238,7 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
             try:
                 with Store.open(Store.url_for(project), say=say) as store:
                     outcome, population = _pulled(project, store, connected, Audience(say=say))
-                    sent = send(project, store, population, connected, unseen).sent
+                    sent = send(project, store, population, connected, unseen).sent if population else 0
             except StoreBusy as busy:
                 say(f"{counted(news, 'review is', 'reviews are')} waiting: {busy.what}")
                 news_wait = True
@@ -277,7 +287,9 @@ def waits(status: ReviewStatus) -> str:
 
 def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[str, str]]:
     """Lines shown after the counts: the acceptance rates, and what more reviews would achieve."""
-    return in_lines(outcome.review) if outcome.review else []
+    if outcome.review:
+        return in_lines(outcome.review)
+    return [("", outcome.waits)] if outcome.waits else []
 
 
 def in_lines(facts: Json) -> list[tuple[str, str]]:
