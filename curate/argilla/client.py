@@ -350,10 +350,14 @@ class Argilla:
         """Return the URL of the page where a queue's rows are answered."""
         return f"{self.url}/dataset/{queue.id}/annotation-mode"
 
+    @property
+    def sees_everybody(self) -> bool:
+        """Whether `users` are all users of the server, so that a missing one is deleted."""
+        return bool(self.call("GET", "me")["role"] == "owner")
+
     def users(self) -> dict[str, ArgillaUser]:
         """Return the users by id: all users for an owner, those of the workspace for an admin."""
-        owner = self.call("GET", "me")["role"] == "owner"
-        path = "users" if owner else f"workspaces/{self.workspace_id(make=False)}/users"
+        path = "users" if self.sees_everybody else f"workspaces/{self.workspace_id(make=False)}/users"
         users = self.call("GET", path)["items"]
         return {str(user["id"]): ArgillaUser(user["username"], utc(user["inserted_at"])) for user in users}
 

@@ -117,11 +117,14 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
         review.own_workspace(session.project(), progress, session.say_waiting) as connected,
     ):
         invited = accounts.invite(connected, names)
+        returned = review.returned(session.project(), connected, invited.passwords)
     page, note = review.page(session.project(), invited.url)
     lines = [("page", page), *session.lines(note), *invited.passwords.items()]
     lines += [(name, "already has an account and keeps its password") for name in invited.let_in]
+    lines += returned
     session.answer(
-        {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
+        {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)}
+        | {"returned": [name for name, _ in returned]},
         facts(lines),
     )
     if invited.problem:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from textwrap import shorten
@@ -18,6 +19,7 @@ from curate.argilla.launch import OWNER
 from curate.argilla.probe import UNENCRYPTED_WARNING
 from curate.argilla.pull import pull
 from curate.argilla.push import PushResult, draw_batch, project_id, push, require_project_id, workspace_of
+from curate.argilla.responses import returned_users
 from curate.argilla.webhook import listen_for_answers
 from curate.review.population import Population, read_population
 from curate.review.status import (
@@ -35,10 +37,11 @@ from pairsmith.receipts.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from pairsmith.teachers import teachers
-from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy, require_packages
+from schemas.errors import MissingDependency, NoWork, PairsmithError, ReviewError, StoreBusy, require_packages
 from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
+from schemas.reviews import Alias, Review
 from schemas.store import Store
 from schemas.wording import counted, percent
 
@@ -118,6 +121,27 @@ def own_workspace(project: Project, progress: Progress, say: Say = discard_messa
             connected.workspace = workspace_of(project, store, connected) if store else named or ""
             reading.close()
             yield connected
+
+
+def returned(project: Project, connected: Argilla, names: Collection[str]) -> list[tuple[str, str]]:
+    """For each of the `names` whose earlier account was deleted: that its answers count as the present one's. Raises
+    nothing: the passwords of new accounts can be shown only once."""
+    url, stored, aliases = Store.url_for(project), list[Review](), list[Alias]()
+    with suppress(PairsmithError):
+        if names and Store.exists(url) and connected.sees_everybody:
+            with Store.open(url, write=False) as store:
+                stored = [review for given in store.reviews().values() for review in given]
+                aliases = returned_users(connected.url, connected.users(), stored, store.aliases())
+    rows = Counter(name for name, _ in {(review.name, review.pair_id) for review in stored if review.name in names})
+    return [
+        (
+            name,
+            f"had an account that was deleted; its answers to {counted(rows[name], 'row', 'rows')} count as this one's."
+            " If this is somebody else, invite them under another name",
+        )
+        for name in names
+        if any(one.reviewer == review.reviewer for one in aliases for review in stored if review.name == name)
+    ]
 
 
 def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> ReviewOutcome:

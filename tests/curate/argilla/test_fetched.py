@@ -65,9 +65,7 @@ def test_answers_are_fetched_before_the_present_rows_are_judged(answered: Answer
     assert answered.pull().unchanged == 3
 
 
-def test_answers_are_fetched_when_no_present_row_was_drawn(
-    answered: Answered, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_are_fetched_when_no_present_row_was_drawn(answered: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `curate` there are judged rows, but the answered ones are not among them: a pull called that a failure,
     although it had stored the answers."""
     monkeypatch.setattr(teachers, "fingerprints_of", lambda *_: [SCOPE])
