@@ -103,10 +103,11 @@ class Project:
         """Fetch reviews, and send rows until there are enough of them; `waits` says what is missing."""
         return self._stage(ReviewOutcome, "review")
 
-    def review_push(self, *, more: bool = False) -> PushOutcome:
-        """Send rows to reviewers; with `more`, send another batch before the last one is answered."""
+    def review_push(self, *, more: bool = False, take_over: bool = False) -> PushOutcome:
+        """Send rows to reviewers; with `more`, send another batch before the last one is answered; with `take_over`,
+        queues that a copy of this project fills are this one's from now on."""
         with self._open() as (opened, store, audience):
-            return review.push_rows(opened, store, audience, more=more)
+            return review.push_rows(opened, store, audience, more=more, take_over=take_over)
 
     def review_pull(self) -> PullOutcome:
         """Fetch the reviews once."""

@@ -174,8 +174,9 @@ def people(session: Session) -> None:
 
 @command.command(short_help="Send rows to reviewers.")
 @click.option("--more", is_flag=True, help="Draw another batch even if there are enough reviews.")
+@click.option("--take-over", is_flag=True, help="The project was moved here: its queues are this folder's from now on.")
 @on_project
-def push(session: Session, more: bool) -> None:
+def push(session: Session, more: bool, take_over: bool) -> None:
     """Send the rows to review to Argilla, except those that are already there.
 
     Rows are drawn at random, each with a known probability, until the reviews show whether enough of the rows to train
@@ -188,7 +189,7 @@ def push(session: Session, more: bool) -> None:
 
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
-        pushed = review.push_rows(project, store, Audience(progress, session.say), more=more)
+        pushed = review.push_rows(project, store, Audience(progress, session.say), more=more, take_over=take_over)
     withdrawn = f"; {pushed.withdrawn:,} withdrawn because they are no longer needed" if pushed.withdrawn else ""
     lines = [
         *session.lines(review.summary(pushed)),

@@ -295,6 +295,7 @@ class PushOutcome(CommandOutcome):
     withdrawn: int = 0
     queues: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     review: Json | None = None
     waits: str = ""
 

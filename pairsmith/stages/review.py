@@ -165,6 +165,7 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
                     brought = pull(project, store, connected, progress).news
                     record.add(brought=brought)
                 pushed = send(project, store, population, connected, progress)
+                _say_left(pushed, say)
                 record.add(url=connected.url, queues=pushed.queues, pages=pushed.pages, sent=pushed.sent)
         status = review_status(project, store, population)
         record.add(**_status_facts(status))
@@ -189,29 +190,43 @@ def send(
     progress: Progress,
     *,
     more: bool = False,
+    take_over: bool = False,
 ) -> PushResult:
     """Draw the next batch if it is due (or if `more` is set), and send what is not on the server yet: drawn rows, and
-    rows on which reviewers disagree."""
+    rows on which reviewers disagree. `take_over`: see `push`."""
     progress("draw", {"message": "counting the answers and choosing rows"})
     draw_batch(project, store, population, more=more)
     if not store.sampled():
         return PushResult(0, 0, 0, ())
     connected.workspace = workspace_of(project, store, connected)
-    rows = push(project, store, population, connected, progress, alone=connected.alone)
-    return rows + push_adjudication(project, store, population, connected, progress)
+    rows = push(project, store, population, connected, progress, alone=connected.alone, take_over=take_over)
+    return rows + push_adjudication(project, store, population, connected, progress, take_over=take_over)
 
 
-def push_rows(project: Project, store: Store, audience: Audience, *, more: bool) -> PushOutcome:
+def push_rows(
+    project: Project, store: Store, audience: Audience, *, more: bool, take_over: bool = False
+) -> PushOutcome:
     """Implements `review push`."""
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say, progress)
         with argilla(project, progress) as connected:
-            pushed = send(project, store, population, connected, progress, more=more)
+            pushed = send(project, store, population, connected, progress, more=more, take_over=take_over)
+        _say_left(pushed, say)
         facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}
         record.outcome = PushOutcome(url=connected.url, **facts)
         record.add(**_status_facts(review_status(project, store, population)))
     return record.outcome
+
+
+def _say_left(pushed: PushResult, say: Say) -> None:
+    """Say that queues of another copy of this project were left as they are."""
+    if pushed.left:
+        say(
+            f"warning: {', '.join(pushed.left)} in Argilla is filled by a copy of this project in another folder or on"
+            " another machine, so rows there that this one does not need were left for it. If there is no other copy,"
+            " because the project was moved: `pairsmith review push --take-over`."
+        )
 
 
 def pull_answers(project: Project, store: Store, connected: Argilla, audience: Audience) -> PullOutcome:
