@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
 
-from pairsmith import file_errors, pipeline, plan
+from pairsmith import pipeline, plan
 from pairsmith.receipts.outcome import (
     CertifyOutcome,
     CommandOutcome,
@@ -35,7 +35,7 @@ from pairsmith.receipts.outcome import (
 from pairsmith.stages import review
 from pairsmith.stages.table import Audience, Numeric, stage
 from pairsmith.teachers import teachers
-from schemas import progress_line, spec_file
+from schemas import file_errors, progress_line, spec_file
 from schemas.blocking import refuse_on_private_loop
 from schemas.errors import NoWork, UsageError, several
 from schemas.progress import Say, discard_message

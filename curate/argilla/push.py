@@ -110,7 +110,7 @@ class PushResult:
     `sent`: records added. `there`: records that were already on the server. `decided`: rows that need no further
     answer. `withdrawn`: records removed because they are no longer needed. `queues`: the queues with rows to answer,
     whose pages are at the URLs in `pages`. `left`: queues that a copy of this project in another place fills,
-    with rows that this one does not need.
+    with open rows that this one does not need.
     """
 
     sent: int
@@ -294,8 +294,9 @@ def send(
                 remaining, removed = reconcile(argilla, queue, needed, sampled, delivery.progress, move=not is_current)
                 withdrawn += removed
             else:
-                remaining = {record["external_id"] for record in argilla.records(queue)}
-                left += [queue] if remaining & sampled - needed else []
+                statuses = {record["external_id"]: record["status"] for record in argilla.records(queue)}
+                remaining, unneeded = set(statuses), sampled - needed
+                left += [queue] if any(statuses.get(id_) == "pending" for id_ in unneeded) else []
             present |= remaining
             if not is_current and awaits_answers(argilla, queue, remaining & needed, _min_submitted(project, name)):
                 used.append(queue)
