@@ -9,13 +9,13 @@ queue of the project; it is None for a reviewer's first answer and after a pause
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from curate.argilla.client import Argilla, Queue
+from curate.argilla.client import Argilla, ArgillaUser, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import project_id, queue_name, queue_names
 from curate.argilla.responses import (
@@ -56,11 +56,7 @@ def pull(
     users, sampled, on_pages = argilla.users(), store.sampled(), _answers_on_pages(store)
     reviews = store.reviews()
     stored = [review for previous in reviews.values() for review in previous]
-    aliases = store.aliases()
-    returned = returned_users(argilla.url, users, stored, aliases) if argilla.sees_everybody else []
-    aliases = follow_aliases(aliases | {alias.name: alias.reviewer for alias in returned})
-    keys = {review.reviewer for review in stored}
-    identify = partial(reviewer_of, argilla.url, known=keys, aliases=aliases)
+    identify, returned = _reviewers(argilla, users, stored, store.aliases())
     named = _adjudicators(project, stored)
     people = {identify(id_): user for id_, user in users.items()}
     form = AnswerForm.of(project.spec.task, project.folder)
@@ -105,6 +101,15 @@ def pull(
             store.write(*gone)
         counts["withdrawn"] += len(gone)
     return PullResult(**counts)
+
+
+def _reviewers(
+    argilla: Argilla, users: Mapping[str, ArgillaUser], stored: Sequence[Review], aliases: Mapping[str, str]
+) -> tuple[Callable[[str], str], list[Alias]]:
+    """Return what gives the reviewer of a user's id, and new aliases for accounts that replace deleted ones."""
+    returned = returned_users(argilla.url, users, stored, aliases) if argilla.sees_everybody else []
+    known = follow_aliases({**aliases, **{alias.name: alias.reviewer for alias in returned}})
+    return partial(reviewer_of, argilla.url, known={review.reviewer for review in stored}, aliases=known), returned
 
 
 def _resolved(known: Mapping[str, list[Review]], aliases: Sequence[Alias]) -> dict[str, list[Review]]:

@@ -91,7 +91,7 @@ def returned_users(
     present = {aliases.get(key, key) for key in keys.values()}
     deleted: dict[str | None, list[str]] = {}
     for reviewer in sorted(answers, key=lambda one: min(review.at for review in answers[one])):
-        host = reviewer.removeprefix(PREFIX).partition("/")[0].partition(":")[0]
+        host = urlsplit(f"//{reviewer.removeprefix(PREFIX)}").hostname
         if reviewer not in present and host == urlsplit(url).hostname:
             deleted.setdefault(max(answers[reviewer], key=lambda review: review.at).name, []).append(reviewer)
     returned = []

@@ -404,8 +404,7 @@ class Store(Reading):
         return by_pair
 
     def aliases(self) -> dict[str, str]:
-        """name in reviews of an earlier version, account of the service, or account of Argilla that replaces a deleted
-        one -> the `reviewer` it belongs to."""
+        """`name` of each alias -> the `reviewer` it belongs to."""
         return follow_aliases({alias.name: alias.reviewer for alias in self.records(Alias, tables.aliases)})
 
     def review_count(self) -> int:

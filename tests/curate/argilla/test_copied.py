@@ -63,9 +63,9 @@ def original(tmp_path: Path, argilla_server: ArgillaServer) -> Iterator[Folder]:
     """A project with pushed rows, in a workspace of its own."""
     folder, name = tmp_path / "original", f"cats-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
-    made = project(folder, name, workspace=f"w-{name}")
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
+    project_ = project(folder, name, workspace=f"w-{name}")
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
     with ExitStack() as opened:
         argilla = opened.enter_context(Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}", patience_s=30))
         pushed = Folder(folder, argilla)
