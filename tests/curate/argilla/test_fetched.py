@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from curate.argilla import webhook
 from curate.argilla.client import Argilla
 from pairsmith.receipts.outcome import PullOutcome
 from pairsmith.stages import review
@@ -72,3 +73,22 @@ def test_answers_are_fetched_when_no_present_row_was_drawn(answered: Answered, m
     pulled = answered.pull()
     assert (pulled.new, pulled.counts.rows_in) == (3, 0)
     assert "3 rows that people answered are not among the present ones" in review.summary(pulled)[0][1]
+
+
+def test_watching_a_server_that_is_away_ends_without_a_second_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The webhook of a server that is away cannot be removed: trying for three more minutes held back its error."""
+    calls: dict[str, float] = {}
+
+    def call(self: Argilla, method: str, path: str, **_: object) -> dict[str, object]:
+        calls[method] = self.patience_s
+        return {"items": [], "id": "hook"}
+
+    monkeypatch.setattr(Argilla, "call", call)
+    monkeypatch.setattr(webhook, "_pings", lambda *_: False)
+    with (
+        LoopbackArgilla() as server,
+        Argilla(server.url, "key", "pairsmith", patience_s=99) as argilla,
+        webhook.listen_for_answers(argilla, "cats"),
+    ):
+        pass
+    assert (calls["POST"], calls["DELETE"]) == (99, 0)
