@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
 
-from pairsmith import file_errors, pipeline, plan
+from pairsmith import pipeline, plan
 from pairsmith.receipts.outcome import (
     CertifyOutcome,
     CommandOutcome,
@@ -35,7 +35,7 @@ from pairsmith.receipts.outcome import (
 from pairsmith.stages import review
 from pairsmith.stages.table import Audience, Numeric, stage
 from pairsmith.teachers import teachers
-from schemas import progress_line, spec_file
+from schemas import file_errors, progress_line, spec_file
 from schemas.blocking import refuse_on_private_loop
 from schemas.errors import NoWork, UsageError, several
 from schemas.progress import Say, discard_message
@@ -103,10 +103,11 @@ class Project:
         """Fetch reviews, and send rows until there are enough of them; `waits` says what is missing."""
         return self._stage(ReviewOutcome, "review")
 
-    def review_push(self, *, more: bool = False) -> PushOutcome:
-        """Send rows to reviewers; with `more`, send another batch before the last one is answered."""
+    def review_push(self, *, more: bool = False, take_over: bool = False) -> PushOutcome:
+        """Send rows to reviewers; with `more`, send another batch before the last one is answered; with `take_over`,
+        queues that a copy of this project fills are this one's from now on."""
         with self._open() as (opened, store, audience):
-            return review.push_rows(opened, store, audience, more=more)
+            return review.push_rows(opened, store, audience, more=more, take_over=take_over)
 
     def review_pull(self) -> PullOutcome:
         """Fetch the reviews once."""

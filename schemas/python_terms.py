@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from schemas.errors import PairsmithError
+from schemas.file_errors import in_words
 
 _FUNCTIONS = {"teacher": "teacher", "train": "fine_tune", "evaluate": "evaluate", "curate.gates": "gates"}
 _DOCTOR = r"`pairsmith\sdoctor[^`]*`"
@@ -94,9 +95,11 @@ def _argument(key: re.Match[str]) -> str:
 
 @contextmanager
 def python_terms() -> Iterator[None]:
-    """Decorates a function of the Python API: its errors are those of code, not of a command."""
+    """Decorates a function of the Python API: its errors are those of code, not of a command, and those of the file
+    system are sentences, too."""
     try:
-        yield
+        with in_words():
+            yield
     except PairsmithError as error:
         error.reword(in_python)
         raise

@@ -59,8 +59,8 @@ class Review(Record):
 
 
 class Alias(Record):
-    """Maps a name in reviews of an earlier version, or an account of the service, to the `reviewer` it belongs to.
-    Recorded once, never changed."""
+    """Maps a name in reviews of an earlier version, an account of the service, or an account that replaces a deleted
+    one of the same name, to the `reviewer` it belongs to. Recorded once, never changed."""
 
     name: str
     reviewer: str
@@ -116,6 +116,18 @@ def first_drawn(sampled: Iterable[Sampled]) -> Sampled | None:
     records = list(sampled)
     earliest = min((record.at for record in records), default=None)
     return min((record for record in records if record.at == earliest), key=lambda record: record.id, default=None)
+
+
+def follow_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
+    """The aliases, each with the reviewer at the end of its chain: an account of the service may belong to an account
+    of Argilla that replaces a deleted one."""
+    ends = {}
+    for name, reviewer in aliases.items():
+        end = reviewer
+        for _ in aliases:  # a chain cannot be longer
+            end = aliases.get(end, end)
+        ends[name] = end
+    return ends
 
 
 def resolve_alias(review: Review, aliases: Mapping[str, str]) -> Review:

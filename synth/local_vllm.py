@@ -20,6 +20,7 @@ from typing import IO
 
 import aiohttp
 
+from schemas.cache import cache_folder
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.memory import free_bytes
@@ -29,7 +30,6 @@ from schemas.records import Message, Sampling
 from schemas.temporary_folders import temporary_folder
 from synth.chat.completions import RefusedError, UnansweredError
 from synth.embedded.child import child_command, how_ended, last_words, serving_child
-from synth.embedded.weights import cache_folder
 from synth.endpoints.endpoint import Endpoint
 
 # The CPU build is by a third party: its `vllm` command does not start, and its audio packages need a different torch.

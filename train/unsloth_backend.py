@@ -15,9 +15,9 @@ from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from schemas.cache import cache_folder
 from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.spec import TrainSettings
-from synth.embedded.weights import cache_folder
 
 if TYPE_CHECKING:
     from train.base_models.base_model import Base

@@ -42,7 +42,13 @@ def disagreements(
 
 
 def push_adjudication(
-    project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress = unseen
+    project: Project,
+    store: Store,
+    population: Population,
+    argilla: Argilla,
+    progress: Progress = unseen,
+    *,
+    take_over: bool = False,
 ) -> PushResult:
     """Send each disagreement that is not on the server yet to the adjudication queue, with the annotators' answers."""
     reviews = store.reviews()
@@ -63,4 +69,4 @@ def push_adjudication(
         reasons = sampling_reasons(sampled.get(pair.id, ()))
         return record(project, population, pair, reasons, messages=messages, answers=waiting[pair.id].answers)
 
-    return send(Delivery(project, store, population, argilla, progress), by_queue, row, adjudication=True)
+    return send(Delivery(project, store, population, argilla, progress, take_over), by_queue, row, adjudication=True)

@@ -5,7 +5,6 @@ Every call goes through the official client's HTTP connection and is retried whi
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
+from curate.argilla.marks import METADATA_KEY, UNKNOWN, Place, format_mark, read_mark
 from curate.argilla.probe import fetch_username, is_local_address
 from schemas.errors import ReviewError, needing
 from schemas.records import Json
@@ -36,9 +36,6 @@ _TIMEOUT_S = 60.0
 _BULK_TIMEOUT_S = 300.0  # Argilla stores about 100 records a second, fewer on a busy machine
 _MAX_REQUEST_BYTES = 4_000_000  # so that a few very long texts do not overload the server
 _MAX_DELETED = 100  # records per request: Argilla's limit
-MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines; not displayed
-_CLAIM = re.compile(r"<!-- made by pairsmith (\{.*\}) -->")
-_METADATA_KEY = "pairsmith"  # the key in a dataset's metadata that identifies its project
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,8 @@ class Queue:
 
     `made_as`: the name it was created for. `project`: the project that created it; None if an earlier version of
     pairsmith or somebody else did. `fields`: the names of its fields. `questions`: the ids of its questions by name;
-    `titles` and `labels` are theirs, also by name, and cannot change once a dataset is published.
+    `titles` and `labels` are theirs, also by name, and cannot change once a dataset is published. `place`: where the
+    store is that fills it.
     """
 
     id: str
@@ -60,6 +58,7 @@ class Queue:
     labels: dict[str, tuple[str, ...]]
     guidelines: str
     min_submitted: int
+    place: Place = UNKNOWN
 
 
 class ArgillaUser(NamedTuple):
@@ -245,19 +244,21 @@ class Argilla:
             labels={name: tuple(str(choice["value"]) for choice in choices) for name, choices in options.items()},
             guidelines=dataset.get("guidelines") or "",
             min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
+            place=Place(*mark.get("place", ())),
         )
 
-    def update_queue(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
-        """Update the queue's guidelines and required answers to match the spec, and mark the queue as this
-        project's."""
-        guidelines_with_mark = f"{guidelines}\n{MARK}\n"
+    def update_queue(self, queue: Queue, project: str, place: Place, guidelines: str, min_submitted: int) -> None:
+        """Update the queue's guidelines and required answers to match the spec, and mark the queue as this project's,
+        filled from `place`."""
+        mark: Json = {"project": project, "queue": queue.made_as}
+        guidelines_with_mark = f"{guidelines}\n{format_mark({**mark, 'place': place})}\n"
         changes: Json = {}
         if queue.guidelines != guidelines_with_mark:
             changes["guidelines"] = guidelines_with_mark
         if queue.min_submitted != min_submitted:
             changes["distribution"] = {"strategy": "overlap", "min_submitted": min_submitted}
         if changes or queue.project != project:
-            changes["metadata"] = {_METADATA_KEY: {"project": project, "queue": queue.made_as}}
+            changes["metadata"] = {METADATA_KEY: mark}
             self.call("PATCH", f"datasets/{queue.id}", json=changes)
 
     def unavailable_error(self, problem: str, first: str) -> ReviewError:
@@ -350,10 +351,14 @@ class Argilla:
         """Return the URL of the page where a queue's rows are answered."""
         return f"{self.url}/dataset/{queue.id}/annotation-mode"
 
+    @property
+    def sees_everybody(self) -> bool:
+        """Whether `users` are all users of the server, so that a missing one is deleted."""
+        return bool(self.call("GET", "me")["role"] == "owner")
+
     def users(self) -> dict[str, ArgillaUser]:
         """Return the users by id: all users for an owner, those of the workspace for an admin."""
-        owner = self.call("GET", "me")["role"] == "owner"
-        path = "users" if owner else f"workspaces/{self.workspace_id(make=False)}/users"
+        path = "users" if self.sees_everybody else f"workspaces/{self.workspace_id(make=False)}/users"
         users = self.call("GET", path)["items"]
         return {str(user["id"]): ArgillaUser(user["username"], utc(user["inserted_at"])) for user in users}
 
@@ -370,19 +375,6 @@ def _chunks(items: Iterable[bytes], max_items: int) -> Iterator[list[bytes]]:
         size += len(item)
     if chunk:
         yield chunk
-
-
-def read_mark(dataset: Json) -> Json:
-    """Return pairsmith's mark on a dataset: the `project` it belongs to, the `queue` it is and, while it is being
-    created, the `store` of its creator. Empty if there is none."""
-    claimed = _CLAIM.search(dataset.get("guidelines") or "")
-    mark: Json = (dataset.get("metadata") or {}).get(_METADATA_KEY) or (json.loads(claimed[1]) if claimed else {})
-    return mark
-
-
-def format_mark(mark: Json) -> str:
-    """Return a mark as a comment for the guidelines, where a draft can carry it from the moment it is created."""
-    return f"<!-- made by pairsmith {json.dumps(mark)} -->"
 
 
 def _describe_failure(answer: Any) -> str:

@@ -9,15 +9,24 @@ queue of the project; it is None for a reviewer's first answer and after a pause
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 
-from curate.argilla.client import Argilla, Queue
+from curate.argilla.client import Argilla, ArgillaUser, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import project_id, queue_name, queue_names
-from curate.argilla.responses import NotCounted, Response, new_aliases, read_responses, reviewer_key, with_durations
+from curate.argilla.responses import (
+    NotCounted,
+    Response,
+    new_aliases,
+    read_responses,
+    returned_users,
+    reviewer_of,
+    with_durations,
+)
 from curate.argilla.task import LETTERS, THIS, VERDICTS, displayed_field_text, escaped, render_texts
 from curate.review.decision import ADJUDICATION, differs, edited_pair, latest_answers
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -26,11 +35,12 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
-from schemas.reviews import ON_PAGES, PullResult, Review, Role, Sampled, resolve_alias
+from schemas.reviews import ON_PAGES, Alias, PullResult, Review, Role, Sampled, follow_aliases, resolve_alias
 from schemas.store import Store
 from schemas.streamed import batched
 
 AT_ONCE = 100  # records per durable write
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def pull(
@@ -46,14 +56,14 @@ def pull(
     users, sampled, on_pages = argilla.users(), store.sampled(), _answers_on_pages(store)
     reviews = store.reviews()
     stored = [review for previous in reviews.values() for review in previous]
-    keys = {review.reviewer for review in stored}
+    identify, returned = _reviewers(argilla, users, stored, store.aliases())
     named = _adjudicators(project, stored)
-    people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
+    people = {identify(id_): user for id_, user in users.items()}
     form = AnswerForm.of(project.spec.task, project.folder)
     responses: list[Response] = []  # without texts: a page of rows is in memory at a time
     seen: dict[tuple[str, Role], datetime] = {}  # for a row in two queues, the earlier time
     ours: set[str] = set()
-    for page, there in read_responses(find_queues(project, sampled, argilla), argilla, keys, users, progress):
+    for page, there in read_responses(find_queues(project, sampled, argilla), argilla, identify, users, progress):
         pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
         for response in page:
             pair = pairs.get(response.pair_id)
@@ -61,12 +71,11 @@ def pull(
             responses.append(replace(response, why_not=why_not, input=None, output=None))
         seen |= {row: min(since, seen.get(row, since)) for row, since in there.items()}
         ours |= pairs.keys()
-    known = {id_: previous for id_, previous in reviews.items() if id_ in ours}
-    if aliases := new_aliases(known, responses, seen, people):
-        by_name = {alias.name: alias.reviewer for alias in aliases}
-        known = {id_: [resolve_alias(review, by_name) for review in previous] for id_, previous in known.items()}
-        if not dry:
-            store.write(*aliases)
+    known = _resolved({id_: previous for id_, previous in reviews.items() if id_ in ours}, returned)
+    named_before = new_aliases(known, responses, seen, people)
+    known = _resolved(known, named_before)
+    if (returned or named_before) and not dry:
+        store.write(*returned, *named_before)
     counts = Counter(foreign=len({pair_id for pair_id, _ in seen if pair_id not in ours}))
     submitted: set[tuple[str, Role, str]] = set()
     pending: list[Record] = []
@@ -86,12 +95,27 @@ def pull(
             failpoint("mid_pull")
     for write in (*writes, *([store.append(*pending)] if pending else ())):
         write.result()
-    present = {response.reviewer for response in responses} | people.keys()
-    for gone in batched(_find_withdrawals(known, seen, submitted, present, responses, on_pages), AT_ONCE):
+    since = {response.reviewer: _EVER for response in responses} | {key: user.since for key, user in people.items()}
+    for gone in batched(_find_withdrawals(known, seen, submitted, since, responses, on_pages), AT_ONCE):
         if not dry:
             store.write(*gone)
         counts["withdrawn"] += len(gone)
     return PullResult(**counts)
+
+
+def _reviewers(
+    argilla: Argilla, users: Mapping[str, ArgillaUser], stored: Sequence[Review], aliases: Mapping[str, str]
+) -> tuple[Callable[[str], str], list[Alias]]:
+    """Return what gives the reviewer of a user's id, and new aliases for accounts that replace deleted ones."""
+    returned = returned_users(argilla.url, users, stored, aliases) if argilla.sees_everybody else []
+    known = follow_aliases({**aliases, **{alias.name: alias.reviewer for alias in returned}})
+    return partial(reviewer_of, argilla.url, known={review.reviewer for review in stored}, aliases=known), returned
+
+
+def _resolved(known: Mapping[str, list[Review]], aliases: Sequence[Alias]) -> dict[str, list[Review]]:
+    """The reviews under the reviewers that new aliases name."""
+    by_name = {alias.name: alias.reviewer for alias in aliases}
+    return {id_: [resolve_alias(review, by_name) for review in previous] for id_, previous in known.items()}
 
 
 def _answers_on_pages(store: Store) -> set[str]:
@@ -239,12 +263,13 @@ def _find_withdrawals(
     known: Mapping[str, list[Review]],
     seen: Mapping[tuple[str, Role], datetime],
     submitted: set[tuple[str, Role, str]],
-    users: set[str],
+    since: Mapping[str, datetime],
     responses: list[Response],
     on_pages: set[str],
 ) -> Iterator[Review]:
-    """Yield a withdrawal for each answer that was current at the last pull but is gone now, although its reviewer and
-    its record still exist. Answers given `on_pages` of the service were never there.
+    """Yield a withdrawal for each answer that was current at the last pull but is gone now, although its reviewer's
+    account, which exists `since` then, and its record still exist. Answers given `on_pages` of the service were never
+    there.
 
     A record created after the answer (because its queue had been deleted) never contained it, so such an answer was not
     withdrawn.
@@ -254,7 +279,8 @@ def _find_withdrawals(
         for review in latest_answers(pair_reviews):
             role, reviewer = review.role, review.reviewer
             had_answer = (pair_id, role) in seen and seen[pair_id, role] <= review.at
-            is_gone = had_answer and reviewer in users and (pair_id, role, reviewer) not in submitted
+            had_account = reviewer in since and since[reviewer] <= review.at
+            is_gone = had_answer and had_account and (pair_id, role, reviewer) not in submitted
             if is_gone and review.decision != "withdrawn" and review.id not in on_pages:
                 yield _withdrawal(
                     pair_id, review, max(response_times.get((pair_id, role, reviewer)) or now(), review.at)

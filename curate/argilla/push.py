@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import EDITED, offered_labels, question_names, record_fields
+from curate.argilla.marks import place_of
 from curate.argilla.queue_creation import make_queue
 from curate.argilla.queue_rows import awaits_answers, reconcile
 from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
@@ -108,7 +109,8 @@ class PushResult:
 
     `sent`: records added. `there`: records that were already on the server. `decided`: rows that need no further
     answer. `withdrawn`: records removed because they are no longer needed. `queues`: the queues with rows to answer,
-    whose pages are at the URLs in `pages`.
+    whose pages are at the URLs in `pages`. `left`: queues that a copy of this project in another place fills,
+    with open rows that this one does not need.
     """
 
     sent: int
@@ -117,6 +119,7 @@ class PushResult:
     queues: tuple[str, ...]
     withdrawn: int = 0
     pages: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     def __add__(self, other: PushResult) -> PushResult:
         return PushResult(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
@@ -130,11 +133,13 @@ def push(
     progress: Progress = unseen,
     *,
     alone: bool = False,
+    take_over: bool = False,
 ) -> PushResult:
     """Send every sampled row that still needs a decision and is not on the server.
 
     `alone`: there is only one reviewer, so rows for the shared queue are put into the main one. Once others are
-    invited, the remaining ones move to the shared queue.
+    invited, the remaining ones move to the shared queue. `take_over`: the project was moved here, so queues that
+    another place has filled are this one's.
 
     Waits while the server restarts. If killed, it continues where it stopped when run again. Raises ReviewError if the
     server cannot be used, or if a queue of that name has other questions.
@@ -161,7 +166,8 @@ def push(
         reasons, as_gold = sampling_reasons(sampled[pair.id]), as_calibration.get(pair.id)
         return record(project, population, pair, reasons, messages=messages, gold=as_gold, form=form)
 
-    return replace(send(Delivery(project, store, population, argilla, progress), by_queue, row), decided=decided)
+    delivery = Delivery(project, store, population, argilla, progress, take_over)
+    return replace(send(delivery, by_queue, row), decided=decided)
 
 
 def _gold_disguises(
@@ -241,13 +247,14 @@ def queue_names(project: Project, sampled: Mapping[str, Sequence[Sampled]]) -> s
 
 
 class Delivery(NamedTuple):
-    """A project's rows, the server they are sent to, and the receiver of progress reports."""
+    """A project's rows, the server they are sent to, and the receiver of progress reports. `take_over`: see `push`."""
 
     project: Project
     store: Store
     population: Population
     argilla: Argilla
     progress: Progress
+    take_over: bool = False
 
 
 MakeRow = Callable[[Pair, Sequence[Message]], Json]
@@ -259,7 +266,8 @@ def send(
     """Send `row(pair, messages of its seed)` for each pair that is not in its queue yet, and withdraw unanswered rows
     that `by_queue` no longer contains.
 
-    Works on the annotators' queues, or with `adjudication` on the adjudication queues.
+    Works on the annotators' queues, or with `adjudication` on the adjudication queues. A copy of the project leaves the
+    queues of the original as they are, and uses them only if they look as its own would.
     """
     project, store, argilla = delivery.project, delivery.store, delivery.argilla
     conversations = {seed.id: seed.messages for seed in store.active_seeds() if seed.messages}
@@ -275,15 +283,21 @@ def send(
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0
     used: list[Queue] = []
+    left: list[Queue] = []
     current_of = {name: page.current(name, existing) for name, existing in queues.items()}
     present: set[str] = set()  # also rows in another queue that somebody has started to answer
     for name, existing in queues.items():
         needed = {pair.id for pair in by_queue.get(name, ())}
         for queue in existing:
             is_current = queue is current_of[name]
-            remaining, removed = reconcile(argilla, queue, needed, sampled, delivery.progress, move=not is_current)
+            if page.is_here(queue):
+                remaining, removed = reconcile(argilla, queue, needed, sampled, delivery.progress, move=not is_current)
+                withdrawn += removed
+            else:
+                statuses = {record["external_id"]: record["status"] for record in argilla.records(queue)}
+                remaining, unneeded = set(statuses), sampled - needed
+                left += [queue] if any(statuses.get(id_) == "pending" for id_ in unneeded) else []
             present |= remaining
-            withdrawn += removed
             if not is_current and awaits_answers(argilla, queue, remaining & needed, _min_submitted(project, name)):
                 used.append(queue)
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
@@ -296,7 +310,8 @@ def send(
             _send_missing(delivery, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
         used += [current] if current and pairs else []
-    return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
+    names = (tuple(queue.name for queue in queues) for queues in (used, left))
+    return PushResult(sent, there, 0, next(names), withdrawn, tuple(map(argilla.page_of, used)), next(names))
 
 
 def _send_missing(
@@ -320,6 +335,7 @@ class _QueueSpec:
         self.project, self.argilla = delivery.project, delivery.argilla
         self.project_id, self.conversation = project_key, conversation
         self.store = content_id("store", [socket.gethostname(), delivery.store.url])
+        self.place, self.take_over = place_of(delivery.store.url), delivery.take_over
         self.guidelines = guidelines(delivery.project, bad_examples(delivery.population))
         self.form = AnswerForm.of(delivery.project.spec.task, delivery.project.folder)
         self.other_candidates = max(map(len, delivery.population.inputs.values()), default=1) - 1
@@ -342,15 +358,27 @@ class _QueueSpec:
         rows = {record["external_id"] for record in self.argilla.records(queue)}
         return not rows or bool(rows & sampled)
 
-    def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
-        """Return the queue created as `name` whose questions match the spec; None if there is none.
+    def is_here(self, queue: Queue) -> bool:
+        """Whether this store fills the queue, not a copy of it in another place."""
+        return self.take_over or queue.place.is_at(self.place)
 
-        All `existing` ones are updated: rows that somebody has started to answer stay in theirs, and need as many
-        answers as the others."""
-        needed = _min_submitted(self.project, name)
-        for queue in existing:
-            self.argilla.update_queue(queue, self.project_id, self.guidelines, needed)
-        return next(filter(self._asks_the_same, existing), None)
+    def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
+        """Return the queue created as `name` that matches the spec; None if there is none.
+
+        All `existing` ones that this store fills are updated: rows that somebody has started to answer stay in theirs,
+        and need as many answers as the others."""
+        ours = [queue for queue in existing if self.is_here(queue)]
+        for queue in ours:
+            self.argilla.update_queue(
+                queue, self.project_id, self.place, self.guidelines, _min_submitted(self.project, name)
+            )
+        others = (queue for queue in existing if queue not in ours and self._looks_the_same(queue, name))
+        return next(filter(self._asks_the_same, (*ours, *others)), None)
+
+    def _looks_the_same(self, queue: Queue, name: str) -> bool:
+        """Whether an update would change nothing in a queue but its place."""
+        guidelines = queue.guidelines.startswith(f"{self.guidelines}\n")
+        return guidelines and queue.min_submitted == _min_submitted(self.project, name)
 
     def _asks_the_same(self, queue: Queue) -> bool:
         """Whether a queue's reasons and correction questions match the present spec."""
@@ -379,10 +407,12 @@ class _QueueSpec:
             ),
             project=self.project_id,
             store=self.store,
-            fits=self._asks_the_same,
+            place=self.place,
+            fits=lambda queue: (
+                self._asks_the_same(queue) and (self.is_here(queue) or self._looks_the_same(queue, name))
+            ),
         )
-        self.argilla.update_queue(queue, self.project_id, self.guidelines, _min_submitted(self.project, name))
-        return queue
+        return self.current(name, [queue]) or queue
 
 
 def _fit_to_queue(row: Json, queue: Queue) -> Json:

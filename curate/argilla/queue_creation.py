@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from curate.argilla.client import MARK, Argilla, Queue, describe_outage, format_mark, read_mark
+from curate.argilla.client import Argilla, Queue, describe_outage
+from curate.argilla.marks import MARK, UNKNOWN, Place, format_mark, read_mark
 from schemas.errors import ReviewError
 from schemas.records import Json
 
@@ -26,12 +27,13 @@ def make_queue(
     *,
     project: str,
     store: str,
+    place: Place = UNKNOWN,
     fits: Callable[[Queue], bool] = lambda _: True,
 ) -> Queue:
     """Create a project's queue `name` with `settings(client)`, under the first free name of `name`, `name-2`, ...; or
     return the one that another process has created meanwhile, if it `fits`.
 
-    `store` identifies the store that the queue is created from.
+    `store` identifies the store that the queue is created from, also where another machine has one at the same `place`.
 
     Raises ReviewError if a draft of that name exists that may be somebody's work, or if the queue cannot be created.
     """
@@ -47,19 +49,21 @@ def make_queue(
             if fits(ready):
                 return ready
         drafts = [(claimed, dataset) for claimed, dataset in questions if dataset["status"] != "ready"]
-        remains = [dataset for claimed, dataset in drafts if claimed == mark] + _find_unmarked_draft(
+        remains = [dataset for claimed, dataset in drafts if claimed.items() >= mark.items()] + _find_unmarked_draft(
             argilla, name, datasets
         )
         for dataset in remains:
             argilla.call("DELETE", f"datasets/{dataset['id']}")
-        if any(claimed != mark for claimed, _ in drafts) and time.monotonic() - started < min(
+        if any(not claimed.items() >= mark.items() for claimed, _ in drafts) and time.monotonic() - started < min(
             _WAIT_S, argilla.patience_s
         ):
             time.sleep(0.5)
             continue
         taken = {dataset["name"] for dataset in datasets if dataset not in remains}
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        failure = _try_create(argilla, next(free for free in names if free not in taken), settings, mark)
+        failure = _try_create(
+            argilla, next(free for free in names if free not in taken), settings, {**mark, "place": place}
+        )
         if failure and time.monotonic() - started > argilla.patience_s:
             raise argilla.unavailable_error(
                 f"The queue {name} cannot be created: {failure}.", "Fix that (its log has details)"

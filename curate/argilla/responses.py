@@ -3,18 +3,19 @@
 A review's `reviewer` is `argilla:<server>/<user id>`. A user name can change, and can later belong to somebody else, so
 it is stored only as additional information. Reviews of earlier versions identified reviewers by their name at that
 time. They are never rewritten; an `Alias` links such a name to a reviewer once the answers on the server prove the
-link.
+link. Another alias links an account to a deleted one that its user had before, under the same name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
 from curate.argilla.client import Argilla, ArgillaUser, Queue, utc
+from curate.argilla.launch import OWNER
 from schemas.progress import Progress
 from schemas.records import Json
 from schemas.reviews import Alias, Review, Role, seconds_since
@@ -66,10 +67,46 @@ def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
     return f"{PREFIX}{address.hostname}{f':{address.port}' if address.port else ''}/{user_id}"
 
 
+def reviewer_of(url: str, user_id: str, known: Iterable[str], aliases: Mapping[str, str]) -> str:
+    """The `reviewer_key` of a user, or that of the deleted account that this user had before."""
+    key = reviewer_key(url, user_id, [*known, *aliases])
+    return aliases.get(key, key)
+
+
+def returned_users(
+    url: str, users: Mapping[str, ArgillaUser], stored: Iterable[Review], aliases: Mapping[str, str]
+) -> list[Alias]:
+    """Return an alias for each account whose user had one of the same name before, which was deleted. A person with two
+    accounts would count as two annotators who agree.
+
+    The earlier account is one that answered on this server, is no longer among `users` (all of the server, by id), and
+    gave its last answer before the present one was created. The owner's name is the same on every server that pairsmith
+    starts, so it does not identify a person. `stored` and `aliases` are those of the store.
+    """
+    answers: dict[str, list[Review]] = {}
+    for review in stored:
+        if review.reviewer.startswith(PREFIX) and review.decision != "withdrawn":
+            answers.setdefault(review.reviewer, []).append(review)
+    keys = {id_: reviewer_key(url, id_, [*answers, *aliases]) for id_ in users}
+    present = {aliases.get(key, key) for key in keys.values()}
+    deleted: dict[str | None, list[str]] = {}
+    for reviewer in sorted(answers, key=lambda one: min(review.at for review in answers[one])):
+        host = urlsplit(f"//{reviewer.removeprefix(PREFIX)}").hostname
+        if reviewer not in present and host == urlsplit(url).hostname:
+            deleted.setdefault(max(answers[reviewer], key=lambda review: review.at).name, []).append(reviewer)
+    returned = []
+    for id_, user in users.items():
+        ends = {one: max(review.at for review in answers[one]) for one in deleted.get(user.name, ())}
+        earlier = [one for one, end in ends.items() if end <= user.since]
+        if earlier and user.name != OWNER and keys[id_] not in aliases:
+            returned += [Alias(name=one, reviewer=earlier[0]) for one in (*earlier[1:], keys[id_])]
+    return returned
+
+
 def read_responses(
     queues: Iterable[tuple[Queue, Role]],
     argilla: Argilla,
-    keys: set[str],
+    reviewer_of_user: Callable[[str], str],
     users: Mapping[str, ArgillaUser],
     progress: Progress,
 ) -> Iterator[tuple[list[Response], dict[tuple[str, Role], datetime]]]:
@@ -87,7 +124,7 @@ def read_responses(
                 for raw in record.get("responses") or ():
                     user = raw["user_id"]
                     if user not in known:
-                        known[user] = reviewer_key(argilla.url, user, keys)
+                        known[user] = reviewer_of_user(user)
                     responses.append(
                         Response(
                             pair_id=pair_id,

@@ -59,8 +59,10 @@ def listen_for_answers(argilla: Argilla, project: str) -> Iterator[Wait | None]:
             yield wait
         finally:
             if hook is not None:
+                hasty = argilla.in_workspace(argilla.workspace)
+                hasty.patience_s = 0  # a server that is away would delay its own error, or Ctrl-C, by three minutes
                 with suppress(ReviewError):
-                    argilla.call("DELETE", f"webhooks/{hook}")
+                    hasty.call("DELETE", f"webhooks/{hook}")
 
 
 def _pings(argilla: Argilla, hook: str) -> bool:

@@ -105,7 +105,8 @@ def _secrets(teacher: TeacherSettings) -> Iterator[Check]:
 
 
 def _weights() -> Check:
-    from synth.embedded.weights import NAME, cache_folder
+    from schemas.cache import cache_folder
+    from synth.embedded.weights import NAME
 
     try:
         folder = cache_folder() / NAME

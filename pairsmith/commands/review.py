@@ -117,11 +117,14 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
         review.own_workspace(session.project(), progress, session.say_waiting) as connected,
     ):
         invited = accounts.invite(connected, names)
+        returned = review.returned(session.project(), connected, invited.passwords)
     page, note = review.page(session.project(), invited.url)
     lines = [("page", page), *session.lines(note), *invited.passwords.items()]
     lines += [(name, "already has an account and keeps its password") for name in invited.let_in]
+    lines += returned
     session.answer(
-        {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
+        {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)}
+        | {"returned": [name for name, _ in returned]},
         facts(lines),
     )
     if invited.problem:
@@ -171,8 +174,9 @@ def people(session: Session) -> None:
 
 @command.command(short_help="Send rows to reviewers.")
 @click.option("--more", is_flag=True, help="Draw another batch even if there are enough reviews.")
+@click.option("--take-over", is_flag=True, help="The project was moved here: its queues are this folder's from now on.")
 @on_project
-def push(session: Session, more: bool) -> None:
+def push(session: Session, more: bool, take_over: bool) -> None:
     """Send the rows to review to Argilla, except those that are already there.
 
     Rows are drawn at random, each with a known probability, until the reviews show whether enough of the rows to train
@@ -185,10 +189,10 @@ def push(session: Session, more: bool) -> None:
 
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
-        pushed = review.push_rows(project, store, Audience(progress, session.say), more=more)
+        pushed = review.push_rows(project, store, Audience(progress, session.say), more=more, take_over=take_over)
     withdrawn = f"; {pushed.withdrawn:,} withdrawn because they are no longer needed" if pushed.withdrawn else ""
     lines = [
-        *review.summary(pushed),
+        *session.lines(review.summary(pushed)),
         ("sent", f"{counted(pushed.sent, 'row', 'rows')}; {pushed.there:,} were already there{withdrawn}"),
     ]
     session.answer(
@@ -228,7 +232,8 @@ def pull(session: Session, watch: bool, every: float) -> None:
             )
             if count
         ]
-        session.show(screen.stage("review", pulled, [("answers", brought), *left_out, *review.summary(pulled)]))
+        rest = session.lines(review.summary(pulled))
+        session.show(screen.stage("review", pulled, [("answers", brought), *left_out, *rest]))
 
     project = session.project()
     with ExitStack() as opened:

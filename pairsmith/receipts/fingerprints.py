@@ -59,7 +59,7 @@ def _sha256(path: Path) -> str:
     status = path.stat()
     if status.st_size <= LARGE_BYTES:
         return _digest(path)
-    from synth.embedded.weights import cache_folder
+    from schemas.cache import cache_folder
 
     # A copy has another inode and another change time, which no program can set, so it is hashed again.
     same = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

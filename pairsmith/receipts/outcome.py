@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -39,6 +39,8 @@ class CommandOutcome:
     teacher."""
     more: Json = field(default_factory=dict)
     """Facts without a field of their own, kept unchanged."""
+    works_on_rows: ClassVar[bool] = True
+    """Whether the command has failed if it had no rows."""
 
     @classmethod
     @cache
@@ -293,14 +295,18 @@ class PushOutcome(CommandOutcome):
     withdrawn: int = 0
     queues: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     review: Json | None = None
     waits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PullOutcome(PullResult, CommandOutcome):
-    """Reviews that were fetched, by kind, and the state of the review (`waits` as in `ReviewOutcome`)."""
+    """Reviews that were fetched, by kind, and the state of the review (`waits` as in `ReviewOutcome`). The counts are
+    of the present rows, of which there may be none: answers to earlier ones are fetched, too. If no present row is
+    judged yet, `review` is None and `waits` says what to do first."""
 
+    works_on_rows = False
     url: str = ""
     review: Json | None = None
     waits: str = ""

@@ -122,6 +122,8 @@ def _check(command: str, outcome: CommandOutcome) -> None:
             why="A row was lost or counted twice; no figure of this run can be trusted.",
             fix="This is a defect of pairsmith; please report it with the receipt.",
         )
+    if counts.rows_in == 0 and not outcome.works_on_rows:
+        return
     if counts.rows_in == 0:
         raise NoWork(f"{command} had no rows to work on.", fix="`pairsmith status` shows what is in the store.")
     if counts.failed == counts.rows_in:

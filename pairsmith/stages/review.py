@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from textwrap import shorten
@@ -18,6 +19,7 @@ from curate.argilla.launch import OWNER
 from curate.argilla.probe import UNENCRYPTED_WARNING
 from curate.argilla.pull import pull
 from curate.argilla.push import PushResult, draw_batch, project_id, push, require_project_id, workspace_of
+from curate.argilla.responses import returned_users
 from curate.argilla.webhook import listen_for_answers
 from curate.review.population import Population, read_population
 from curate.review.status import (
@@ -35,16 +37,21 @@ from pairsmith.receipts.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from pairsmith.teachers import teachers
-from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy, require_packages
+from schemas.errors import MissingDependency, NoWork, PairsmithError, ReviewError, StoreBusy, require_packages
 from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
+from schemas.reviews import Alias, Review
 from schemas.store import Store
 from schemas.wording import counted, percent
 
 _WEBHOOK_TIMEOUT_S = 60.0
 _READ_AT_LEAST_EVERY_S = 600.0  # the rows of the queues, whether or not the server reports an answer
 _SHOWN = 80  # longest input or output shown in an example, in characters
+_UNJUDGED = (
+    "no row of the present settings is judged yet, so the answers do not count for anything so far; they are kept."
+    " `pairsmith status` names the next step, and `pairsmith curate` applies the answers"
+)
 _WITHOUT_REVIEW = "`pairsmith run --no-review` continues without review."
 
 
@@ -116,6 +123,27 @@ def own_workspace(project: Project, progress: Progress, say: Say = discard_messa
             yield connected
 
 
+def returned(project: Project, connected: Argilla, names: Collection[str]) -> list[tuple[str, str]]:
+    """For each of the `names` whose earlier account was deleted: that its answers count as the present one's. Raises
+    nothing: the passwords of new accounts can be shown only once."""
+    url, stored, aliases = Store.url_for(project), list[Review](), list[Alias]()
+    with suppress(PairsmithError):
+        if names and Store.exists(url) and connected.sees_everybody:
+            with Store.open(url, write=False) as store:
+                stored = [review for given in store.reviews().values() for review in given]
+                aliases = returned_users(connected.url, connected.users(), stored, store.aliases())
+    rows = Counter(name for name, _ in {(review.name, review.pair_id) for review in stored if review.name in names})
+    return [
+        (
+            name,
+            f"had an account that was deleted; its answers to {counted(rows[name], 'row', 'rows')} count as this one's."
+            " If this is somebody else, invite them under another name",
+        )
+        for name in names
+        if any(one.reviewer == review.reviewer for one in aliases for review in stored if review.name == name)
+    ]
+
+
 def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> ReviewOutcome:
     """The human gate. The outcome's `waits` says what stops the pipeline; it is empty once there are enough reviews and
     they accept enough rows (`curate.review.gate`).
@@ -137,6 +165,7 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
                     brought = pull(project, store, connected, progress).news
                     record.add(brought=brought)
                 pushed = send(project, store, population, connected, progress)
+                _say_left(pushed, say)
                 record.add(url=connected.url, queues=pushed.queues, pages=pushed.pages, sent=pushed.sent)
         status = review_status(project, store, population)
         record.add(**_status_facts(status))
@@ -161,29 +190,43 @@ def send(
     progress: Progress,
     *,
     more: bool = False,
+    take_over: bool = False,
 ) -> PushResult:
     """Draw the next batch if it is due (or if `more` is set), and send what is not on the server yet: drawn rows, and
-    rows on which reviewers disagree."""
+    rows on which reviewers disagree. `take_over`: see `push`."""
     progress("draw", {"message": "counting the answers and choosing rows"})
     draw_batch(project, store, population, more=more)
     if not store.sampled():
         return PushResult(0, 0, 0, ())
     connected.workspace = workspace_of(project, store, connected)
-    rows = push(project, store, population, connected, progress, alone=connected.alone)
-    return rows + push_adjudication(project, store, population, connected, progress)
+    rows = push(project, store, population, connected, progress, alone=connected.alone, take_over=take_over)
+    return rows + push_adjudication(project, store, population, connected, progress, take_over=take_over)
 
 
-def push_rows(project: Project, store: Store, audience: Audience, *, more: bool) -> PushOutcome:
+def push_rows(
+    project: Project, store: Store, audience: Audience, *, more: bool, take_over: bool = False
+) -> PushOutcome:
     """Implements `review push`."""
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say, progress)
         with argilla(project, progress) as connected:
-            pushed = send(project, store, population, connected, progress, more=more)
+            pushed = send(project, store, population, connected, progress, more=more, take_over=take_over)
+        _say_left(pushed, say)
         facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}
         record.outcome = PushOutcome(url=connected.url, **facts)
         record.add(**_status_facts(review_status(project, store, population)))
     return record.outcome
+
+
+def _say_left(pushed: PushResult, say: Say) -> None:
+    """Say that queues of another copy of this project were left as they are."""
+    if pushed.left:
+        say(
+            f"warning: {', '.join(pushed.left)} in Argilla is filled by a copy of this project in another folder or on"
+            " another machine, so rows there that this one does not need were left for it. If there is no other copy,"
+            " because the project was moved: `pairsmith review push --take-over`."
+        )
 
 
 def pull_answers(project: Project, store: Store, connected: Argilla, audience: Audience) -> PullOutcome:
@@ -191,15 +234,21 @@ def pull_answers(project: Project, store: Store, connected: Argilla, audience: A
     return _pulled(project, store, connected, audience)[0]
 
 
-def _pulled(project: Project, store: Store, connected: Argilla, audience: Audience) -> tuple[PullOutcome, Population]:
-    """The same, with the population that it has read."""
+def _pulled(
+    project: Project, store: Store, connected: Argilla, audience: Audience
+) -> tuple[PullOutcome, Population | None]:
+    """The same, with the population that it has read; None if no row of the present spec is judged yet."""
+    population = None
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-pull", PullOutcome()) as record:
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        population = judged_population(project, store, say, progress)
-        record.add(**_status_facts(review_status(project, store, population)))
+        try:
+            population = judged_population(project, store, say, progress)
+            record.add(**_status_facts(review_status(project, store, population)))
+        except NoWork:
+            record.add(waits=_UNJUDGED)
     return record.outcome, population
 
 
@@ -228,7 +277,7 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
             try:
                 with Store.open(Store.url_for(project), say=say) as store:
                     outcome, population = _pulled(project, store, connected, Audience(say=say))
-                    sent = send(project, store, population, connected, unseen).sent
+                    sent = send(project, store, population, connected, unseen).sent if population else 0
             except StoreBusy as busy:
                 say(f"{counted(news, 'review is', 'reviews are')} waiting: {busy.what}")
                 news_wait = True
@@ -277,7 +326,9 @@ def waits(status: ReviewStatus) -> str:
 
 def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[str, str]]:
     """Lines shown after the counts: the acceptance rates, and what more reviews would achieve."""
-    return in_lines(outcome.review) if outcome.review else []
+    if outcome.review:
+        return in_lines(outcome.review)
+    return [("", outcome.waits)] if outcome.waits else []
 
 
 def in_lines(facts: Json) -> list[tuple[str, str]]:

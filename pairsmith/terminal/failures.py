@@ -152,7 +152,7 @@ def exit_code_of(
         discard_output(1)
         return 0
     if isinstance(error, OSError):
-        from pairsmith.file_errors import error_for
+        from schemas.file_errors import error_for
 
         if error.errno in DISK_FULL:
             discard_output(1)  # stdout itself may be on the full disk

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import sqlalchemy as sa
 
 from schemas.errors import StoreError, needing
+from schemas.files import file_in_place_of
 from schemas.progress import Say
 from schemas.store import tables
 from schemas.store.failures import shown
@@ -193,6 +194,9 @@ def check_place(path: Path | None) -> None:
     except OSError as error:
         fix = "Give this user access to the file and its folder."
         raise StoreError(f"the store cannot be opened: {error.strerror}.", where=str(path), fix=fix) from None
+    if (in_place := file_in_place_of(path.parent)) is not None:
+        fix = "Choose another path, or move the file away."
+        raise StoreError("this is a file where the folder of the store should be.", where=str(in_place), fix=fix)
     if not is_folder:
         raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Create it first.")
     if file is None:

@@ -25,7 +25,7 @@ from schemas.money import Cost, Hold, total
 from schemas.progress import Progress, Say, log_message, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
-from schemas.reviews import Alias, Review, Sampled, resolve_alias
+from schemas.reviews import Alias, Review, Sampled, follow_aliases, resolve_alias
 from schemas.store import tables
 from schemas.store.active_seeds import ActiveSeeds, active_ids, each_seed, set_active
 from schemas.store.budget import Budget
@@ -404,8 +404,8 @@ class Store(Reading):
         return by_pair
 
     def aliases(self) -> dict[str, str]:
-        """name in reviews of an earlier version, or account of the service -> the `reviewer` it belongs to."""
-        return {alias.name: alias.reviewer for alias in self.records(Alias, tables.aliases)}
+        """`name` of each alias -> the `reviewer` it belongs to."""
+        return follow_aliases({alias.name: alias.reviewer for alias in self.records(Alias, tables.aliases)})
 
     def review_count(self) -> int:
         """The number of reviews. They are only ever added or erased, so the number identifies the state of review."""

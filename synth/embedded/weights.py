@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from schemas.errors import InputError, MissingDependency, UsageError
-from schemas.files import file_in_place_of, replaced_folder, sha256
+from schemas.cache import cache_folder
+from schemas.errors import InputError, MissingDependency
+from schemas.files import replaced_folder, sha256
 from schemas.progress import Say, discard_message
 from schemas.temporary_folders import temporary_folder
 from synth.embedded.child import child_command, child_environment
@@ -44,20 +45,6 @@ class Weights:
     folder: Path
     revision: str
     source: str
-
-
-def cache_folder() -> Path:
-    """`PAIRSMITH_CACHE`, else the user's cache folder for pairsmith. Raises UsageError if it is not a folder."""
-    named = os.environ.get("PAIRSMITH_CACHE")
-    if named:
-        folder = Path(named).expanduser().absolute()
-        if (file := file_in_place_of(folder)) is not None:
-            fix = "Set it to a folder, which need not exist yet, or unset the variable."
-            raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {file}", fix=fix)
-        return folder
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("pairsmith"))
 
 
 def embedded_weights(progress: Say = discard_message) -> Weights:

@@ -65,7 +65,8 @@ def tokenizer_of(settings: TrainSettings, project_folder: Path) -> Tokenizer | N
 def _file_of(settings: TrainSettings, project_folder: Path) -> Path | None:
     name = "tokenizer.json"
     if settings.base == "embedded":
-        from synth.embedded.weights import NAME, cache_folder
+        from schemas.cache import cache_folder
+        from synth.embedded.weights import NAME
 
         return cache_folder() / NAME / name
     if (folder := project_folder / settings.base).is_dir():

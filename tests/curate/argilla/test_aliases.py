@@ -19,6 +19,7 @@ from curate.argilla.responses import Response, reviewer_key
 from curate.review.agreement import agreement
 from curate.review.decision import current_answers, decide
 from curate.review.gold import accuracies, read_gold
+from pairsmith.stages import review
 from schemas.project import Project
 from schemas.records import Pair
 from schemas.reviews import PullResult, Review, Sampled
@@ -292,3 +293,73 @@ def test_erasing_on_the_server_reports_and_keeps_no_texts(desk: Desk) -> None:
             by_user[ann]["id"] = f"answer-{number}"
         assert erase_answers(argilla, queues, {"ann"}, keep) == 60
         assert {"rows searched 1000", "answers deleted 20", "answers deleted 60"} <= set(seen)
+
+
+def test_an_account_that_was_deleted_and_invited_again_is_one_annotator(desk: Desk) -> None:
+    """The owner deletes ann's account and invites ann again. Her answers count as one annotator's, those of the deleted
+    account are not withdrawn, and a new answer replaces the old one, also after a second time."""
+    first, second = desk.pairs[:2]
+    desk.server.answer("cats", first.id, desk.server.user("ann"), "accept", 1)
+    desk.server.answer("cats", second.id, desk.server.user("bob"), "accept", 1)
+    assert desk.pull().new == 2
+    for minute in (10, 20):
+        desk.server.delete_user("ann")
+        again = desk.server.user("ann", since=minute)
+        assert desk.pull(dry=True).news == 0
+        assert desk.pull().news == 0
+        desk.server.answer("cats", first.id, again, "reject", minute + 1)
+        assert (desk.pull().changed, desk.pull().unchanged) == (1, 2)
+        (current,) = current_answers(desk.store.reviews()[first.id])
+        assert (current.decision, current.who) == ("reject", "ann")
+    assert [review.decision for review in desk.store.reviews()[first.id]] == ["accept", "reject", "reject"]
+    assert agreement(desk.store.reviews()) == []
+    desk.server.datasets["cats"].rows[first.id].clear()
+    assert desk.pull().withdrawn == 1
+
+
+def test_an_invitation_says_whose_earlier_answers_count(desk: Desk) -> None:
+    """Somebody else of the same name must get another one, or the answers of both count as one person's."""
+    desk.server.answer("cats", desk.pairs[0].id, desk.server.user("ann"), "accept", 1)
+    desk.pull()
+    desk.server.delete_user("ann")
+    desk.server.user("ann", since=10)
+    desk.server.user("bob", since=10)
+    with Argilla(desk.server.url, "key", "pairsmith", patience_s=1) as argilla:
+        ((name, note),) = review.returned(desk.project, argilla, ["ann", "bob"])
+    assert name == "ann"
+    assert note.startswith("had an account that was deleted; its answers to 1 row count as this one's.")
+
+
+def test_answers_already_stored_under_both_accounts_are_one_annotators(desk: Desk) -> None:
+    """A store of an earlier version, where they counted as two annotators who agree."""
+    first, *_ = desk.pairs
+    for minute in (1, 10):
+        desk.server.delete_user("ann")
+        id_ = desk.server.user("ann", since=minute)
+        key = f"argilla:127.0.0.1/{id_}"
+        given = {"pair_id": first.id, "reviewer": key, "name": "ann", "decision": "accept"}
+        desk.store.write(Review.model_validate({**given, "at": START + timedelta(minutes=minute)}))
+    desk.server.answer("cats", first.id, id_, "accept", minute)
+    assert len(current_answers(desk.store.reviews()[first.id])) == 2
+    assert desk.pull() == PullResult(unchanged=1)
+    assert len(current_answers(desk.store.reviews()[first.id])) == 1
+
+
+def test_a_name_that_somebody_else_has_now_is_another_annotator(desk: Desk) -> None:
+    """The first ann still has an account, under another name; a user of another server is somebody else, too, and so is
+    the owner of another server, who has the same name everywhere."""
+    first, second, third = desk.pairs[:3]
+    ann = desk.server.user("ann")
+    desk.server.answer("cats", first.id, ann, "accept", 1)
+    keys = {"bob": "argilla:elsewhere.example/2", "pairsmith": "argilla:127.0.0.1/3"}
+    for pair, (name, key) in zip((second, third), keys.items(), strict=True):
+        given = {"pair_id": pair.id, "reviewer": key, "name": name, "decision": "accept"}
+        desk.store.write(Review.model_validate({**given, "at": START + timedelta(minutes=-90)}))
+    assert desk.pull().new == 1
+    desk.server.users[ann] = "ann.smith"
+    desk.server.answer("cats", first.id, desk.server.user("ann", since=10), "reject", 11)
+    desk.server.answer("cats", second.id, desk.server.user("bob", since=10), "reject", 12)
+    desk.server.answer("cats", third.id, next(iter(desk.server.users)), "reject", 13)
+    assert desk.pull().new == 3
+    assert desk.store.aliases() == {}
+    assert [len(current_answers(desk.store.reviews()[pair.id])) for pair in (first, second, third)] == [2, 2, 2]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.argilla.client import _MAX_REQUEST_BYTES, MARK, Argilla, _chunks, format_mark
+from curate.argilla.client import _MAX_REQUEST_BYTES, Argilla, _chunks
+from curate.argilla.marks import MARK, format_mark
 from curate.argilla.pull import pull
 from curate.argilla.queue_creation import make_queue
 from pairsmith.checks import health

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from curate.argilla import server
 from curate.argilla.adjudication import push_adjudication
 from curate.argilla.client import Argilla, Queue
+from curate.argilla.marks import MARK
 from curate.argilla.pull import pull
 from curate.argilla.push import ADJUDICATION, PushResult, draw_batch, project_id, push, queue_name
 from curate.argilla.server import ArgillaServer
@@ -251,7 +252,9 @@ def test_unmarked_queue_of_an_earlier_version_is_adopted_if_it_holds_our_rows(
     """Earlier versions did not mark their queues. An unmarked queue with our rows is adopted; one with another
     project's rows is not."""
     (queue,) = cats.queues()
-    cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"metadata": {}})
+    unmarked = {"metadata": None, "guidelines": f"# cats\n\n{MARK}\n"}  # Argilla ignores changes within metadata
+    cats.argilla.call("PATCH", f"datasets/{queue.id}", json=unmarked)
+    assert cats.queues() == []
     stranger = Side(tmp_path / "stranger", cats.argilla, name, nasty=True)
     assert stranger.push().withdrawn == 0
     assert [queue.name for queue in stranger.queues()] == [f"{name}-2"]

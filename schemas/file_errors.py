@@ -1,4 +1,4 @@
-"""Errors of the file system as sentences, for the commands and for `pairsmith.Project`."""
+"""Errors of the file system as sentences, for the commands and the functions of the Python API."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from schemas.errors import DISK_FULL, PairsmithError, StoreError, StoreFull
+from schemas.cache import cache_folder
+from schemas.errors import DISK_FULL, PairsmithError, StoreError, StoreFull, UsageError
 
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR)
+_OTHER = {
+    errno.ELOOP: "Remove the link that leads back to itself, or choose another path.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
 
 
 @contextmanager
@@ -23,6 +28,10 @@ def in_words() -> Iterator[None]:
         if (worded := error_for(error)) is None:
             raise
         raise worded from error
+    except ValueError as error:
+        if str(error) != "embedded null byte":
+            raise
+        raise UsageError("a path contains a NUL character.", fix="Give it without.") from error
 
 
 def error_for(error: OSError) -> PairsmithError | None:
@@ -52,13 +61,11 @@ def _fix_for_path(error: OSError) -> str | None:
             "There is a file where a folder is needed, or a folder where a file is needed: move it away, or choose "
             "another path."
         )
-    return None
+    return _OTHER.get(error.errno or 0)
 
 
 def _is_of_cache(error: OSError) -> bool:
     """Whether the path is in the cache folder, or would have to be created for it."""
-    from synth.embedded.weights import cache_folder
-
     path = Path(os.fsdecode(error.filename))
     with suppress(PairsmithError):
         cache = cache_folder()
