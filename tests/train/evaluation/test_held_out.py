@@ -14,8 +14,8 @@ from train.evaluation.held_out import held_out_seeds, validation_seeds
 
 
 def test_conversations_with_a_greeting_are_inputs_of_their_own(tmp_path: Path) -> None:
-    """What a greeting is depends on all conversations: few of those in the test, or under validation, begin with it, and
-    they are not one group. They were, and so could prove nothing."""
+    """What a greeting is depends on all conversations: few of those in the test, or under validation, begin with it,
+    and they are not one group. They were, and so could prove nothing."""
     project = Project(tmp_path, tiny.spec())
     turns = [("user", "Hi"), ("assistant", "How can I help?")]
 
