@@ -306,27 +306,7 @@ def _fit(
         at_once = settings.batch if on_gpu else _at_once(adapted, learned, settings.batch, progress)
         trainer = RewardTrainer(
             model=adapted,
-            args=RewardConfig(
-                output_dir=str(scratch),
-                per_device_train_batch_size=at_once,
-                gradient_accumulation_steps=settings.batch // at_once,
-                num_train_epochs=settings.epochs,
-                learning_rate=settings.learning_rate,
-                warmup_steps=0.1,
-                max_length=None,
-                center_rewards_coefficient=0.01,
-                seed=settings.random_seed,
-                data_seed=settings.random_seed,
-                use_cpu=not on_gpu,
-                bf16=dtype == torch.bfloat16,
-                fp16=dtype == torch.float16,
-                gradient_checkpointing=on_gpu,
-                dataloader_pin_memory=on_gpu,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            ),
+            args=RewardConfig(output_dir=str(scratch), **_arguments(settings, dtype, at_once, on_gpu=on_gpu)),
             train_dataset=Dataset.from_list(
                 [{"chosen_ids": one.chosen.ids, "rejected_ids": one.rejected.ids} for one in learned]
             ),
@@ -338,6 +318,32 @@ def _fit(
         _refuse_diverged(trainer.state.log_history)
         trainer.model.merge_and_unload().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _arguments(settings: TrainSettings, dtype: Any, at_once: int, *, on_gpu: bool) -> dict[str, Any]:
+    """TRL's arguments for a fit that computes `at_once` preferences at a time."""
+    import torch
+
+    return {
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": settings.batch // at_once,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "warmup_steps": 0.1,
+        "max_length": None,
+        "center_rewards_coefficient": 0.01,
+        "seed": settings.random_seed,
+        "data_seed": settings.random_seed,
+        "use_cpu": not on_gpu,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "gradient_checkpointing": on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def _at_once(adapted: Any, learned: Sequence[TokenisedPreference], batch: int, progress: Progress) -> int:

@@ -167,10 +167,8 @@ def tune(
         except PairsmithError:  # resuming from there would only fail in the same way
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        if settings.objective == "sft":  # otherwise the preferences that are too long, which include these rows'
-            result = result.model_copy(update={"left_out": long})
-        (learned_id,) = learned_ids(dataset, [settings], [base.hash])
-        result = result.model_copy(update={"learned_id": learned_id})
+        known = {"learned_id": learned_ids(dataset, [settings], [base.hash]).pop()}
+        result = result.model_copy(update=known | ({"left_out": long} if settings.objective == "sft" else {}))
         if settings.method == "qlora" and merge and result.planned_steps is None:
             gc.collect()  # frees the trained model, which is as large as each merged one
             merged = choose_merge(base, settings, partial, fitting.validation, progress)
