@@ -18,10 +18,11 @@ from heapq import nsmallest
 from itertools import islice
 from typing import NamedTuple, get_args
 
+from curate.groups import Beginnings, beginnings_of, draw_key
 from schemas.id_map import IdMap
 from schemas.identity import changed_copy, random_sort_key
 from schemas.progress import Progress, reporting, unseen
-from schemas.records import GROUP, Seed, SeedKind, Split, content_id
+from schemas.records import GROUP, Seed, SeedKind, Split
 from schemas.spec import Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
 from schemas.wording import counted
@@ -73,7 +74,7 @@ def assign_splits(
     Seeds among `earlier` ones keep their split. The others bring test and validation to their shares of all seeds of
     that kind. Seeds whose source names a split are not counted.
     """
-    known = _earlier_splits(earlier, settings)
+    known, beginnings = _earlier_splits(earlier, settings), Beginnings(seeds)
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
     # Groups, first exchanges of conversations and inputs of pairs; every other seed is drawn by itself.
     shared = IdMap()
@@ -83,7 +84,7 @@ def assign_splits(
         if "use" in seed.meta:
             number_of.append(-1)
             continue
-        id_, number, recorded = draw_key(seed), len(splits), known.get(seed.id)
+        id_, number, recorded = beginnings.key(seed), len(splits), known.get(seed.id)
         question = _question_key(seed) if seed.kind == "pair" else ""
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
@@ -100,7 +101,7 @@ def assign_splits(
         number_of.append(number)
         if number == len(splits):
             if recorded is None and len(known):
-                own = question if seed.kind == "pair" and GROUP not in seed.meta else _own_draw_key(seed)
+                own = question if seed.kind == "pair" and GROUP not in seed.meta else beginnings.own_key(seed)
                 recorded = next((one for one in map(known.get, (id_, own)) if one is not None), None)
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
@@ -121,7 +122,9 @@ def _earlier_splits(earlier: Iterable[Seed], settings: SplitSettings) -> IdMap:
     known = IdMap()
     for seed in earlier:
         split = SPLITS.index(seed_split(seed, settings))
-        known[seed.id] = known[_own_draw_key(seed)] = split
+        known[seed.id] = split
+        for key in beginnings_of(seed):
+            known[key] = split
         if GROUP in seed.meta and "use" not in seed.meta:
             known[seed.meta[GROUP]] = split
         elif seed.kind == "pair" and "use" not in seed.meta:
@@ -159,29 +162,6 @@ def _body_with_split(body: str, split: Split) -> str:
     """The JSON body of a seed with its split, which is the last key, added or replaced."""
     before, _, after = body.rpartition(',"split":')
     return f'{before if after[1:-2] in SPLITS else body[:-1]},"split":"{split}"}}'
-
-
-def draw_key(seed: Seed) -> str:
-    """The key whose hash decides a seed's split: its group, else its own key."""
-    return seed.meta[GROUP] if GROUP in seed.meta else _own_draw_key(seed)
-
-
-def _own_draw_key(seed: Seed) -> str:
-    """A seed's key without its group: its id or, for a conversation, its first exchange, so that two recordings of the
-    same conversation, one with more turns, get the same split."""
-    if seed.kind != "conversation":
-        return seed.id
-    turns = [*seed.turns, *(seed.messages or ())[-1:]]
-    first = [turn.content for turn in turns[:2]]
-    return content_id("conversation", first if len(turns) > 1 else [*first, seed.reference])
-
-
-def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:
-    """Map seed id to group for the seeds that share their group with another one: answers to those are not
-    independent."""
-    group = {seed.id: draw_key(seed) for seed in seeds}
-    members = Counter(group.values())
-    return {id_: of for id_, of in group.items() if members[of] > 1}
 
 
 def is_question(seed: Seed) -> bool:
@@ -259,6 +239,10 @@ _NOUNS: dict[str, str] = {
 }
 
 
+# What tells seeds that are drawn apart from those that belong together.
+_APART = {"pair": "with different inputs", "conversation": "that begin differently"}
+
+
 class Shortage(NamedTuple):
     """Something that there are too few seeds for, or that they are too long for, and how to fix it."""
 
@@ -326,21 +310,37 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         ]
     share = max(shares)
     enough = round(LEAST_TEST_INPUTS / share) if share else LEAST_TEST_INPUTS
+    drawn, apart = _drawn_apart(seeds, spec)
+    wanted = f"{noun} {apart}" if drawn < kinds.total() else noun
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
-        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {enough} {noun}."
+        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {enough} {wanted}."
     elif not share:
-        fix = f'Have {enough} or more {noun} in the source with use = "test".'
+        fix = f'Have {enough} or more {wanted} in the source with use = "test".'
     else:
-        fix = f"Have about {enough} {noun}, or raise the test share from {100 * share:g} % (split.test)."
+        fix = f"Have about {enough} {wanted}, or raise the test share from {100 * share:g} % (split.test)."
+    every = f"{kinds.total()} {noun}" + (f", {drawn} {apart}" if drawn < kinds.total() else "")
     if not available:
-        of = f"none of {kinds.total()} {noun} falls" if kinds.total() > 1 else "the only seed does not fall"
+        of = f"none of {every}, falls" if "," in every else f"none of {every} falls"
+        of = of if kinds.total() > 1 else "the only seed does not fall"
         return [Shortage(f"{of} into the test split: nothing can be evaluated", fix)]
     what = (
-        f"{counted(available, 'test input', 'test inputs')} (of {kinds.total()} {noun});"
+        f"{counted(available, 'test input', 'test inputs')} (of {every});"
         f" fewer than {LEAST_TEST_INPUTS} can prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(what, fix)]
+
+
+def _drawn_apart(seeds: list[Seed], spec: Spec) -> tuple[int, str]:
+    """How many of the seeds that may be tested are drawn apart from each other, and what tells those from the rest."""
+    asked = [seed for seed in seeds if is_question(seed) or spec.generate.backward.enabled]
+    beginnings = Beginnings(asked)
+    has_group, only = any(GROUP in seed.meta for seed in asked), {seed.kind for seed in asked}
+    keys = {
+        _question_key(seed) if seed.kind == "pair" and GROUP not in seed.meta else beginnings.key(seed)
+        for seed in asked
+    }
+    return len(keys), "of different groups" if has_group else _APART.get("".join(only), "that differ")
 
 
 def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
@@ -351,7 +351,7 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
             sides.setdefault(seed.meta[GROUP], set()).add(seed_split(seed, spec.split))
     split_groups = sum({"train", "test"} <= of for of in sides.values())
     held_out = held_out_inputs(seeds, spec) + (held_out_outputs(seeds, spec) if spec.generate.backward.enabled else [])
-    groups = len({draw_key(seed) for seed in held_out})
+    groups = len(set(map(Beginnings(seeds).key, held_out)))
     short = []
     if split_groups:
         what = (
@@ -360,8 +360,11 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         fix = "A seed that was read before it had a group, or whose source names its split, never moves: begin a new"
         short.append(Shortage(what, f"{fix} project with `group` from the start, or keep these groups in one source."))
     if groups < LEAST_TEST_INPUTS <= len(held_out):
-        what = f"{len(held_out)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than"
-        fix = "Add seeds of other groups, or raise the test share (split.test)."
+        named = any(GROUP in seed.meta for seed in held_out)
+        alike = "" if named else " of conversations that begin alike"
+        what = f"{len(held_out)} test inputs, but of {counted(groups, 'group', 'groups')}{alike}: fewer than"
+        more = "seeds of other groups" if named else "conversations that begin differently"
+        fix = f"Add {more}, or raise the test share (split.test)."
         short.append(Shortage(f"{what} {LEAST_TEST_INPUTS} can prove nothing, however many inputs they have", fix))
     return short
 

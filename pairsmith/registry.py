@@ -11,8 +11,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import KeysView
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, KeysView
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -107,9 +107,9 @@ class Registry:
         self.folder.mkdir(parents=True, exist_ok=True)
         return exclusive_lock(self.folder / ".lock")
 
-    def point(self, alias: str, version: str) -> None:
-        """Point `alias` to `version`. Raises UsageError for an invalid alias or an unknown version, and InputError for
-        a version with a missing or changed file."""
+    def point(self, alias: str, version: str) -> str | None:
+        """Point `alias` to `version`, and return the decision in its evidence (`verdict_in`). Raises UsageError for an
+        invalid alias or an unknown version, and InputError for a version with a missing or changed file."""
         if not _ALIAS.fullmatch(alias) or _VERSION.fullmatch(alias):
             raise UsageError(
                 f"'{alias}' cannot be an alias.",
@@ -122,9 +122,11 @@ class Registry:
             )
             what = f"there is no version '{version}'; existing versions: {known}."
             raise UsageError(what, where=str(self.folder), fix=fix)
-        self._refuse_damaged(version, alias)
+        with self._refusing_damage(version, alias):
+            verdict = verdict_in(self.folder / version)
         with self._locked():
             self._point(alias, version)
+        return verdict
 
     def _point(self, alias: str, version: str) -> None:
         named = self.aliases()
@@ -149,16 +151,19 @@ class Registry:
                 what = f"the previous version of '{alias}', {before}, no longer exists."
                 fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."
                 raise UsageError(what, where=str(self.folder), fix=fix)
-            self._refuse_damaged(before, alias)
-            named[alias].pop()
+            with self._refusing_damage(before, alias):
+                named[alias].pop()
             self._link(alias, before)
             self._write(named)  # last: a rollback that was killed and is repeated goes back one version, not two
         return before
 
-    def _refuse_damaged(self, version: str, alias: str) -> None:
-        """Raise InputError if a file of a version is missing or has changed since training and export wrote it."""
+    @contextmanager
+    def _refusing_damage(self, version: str, alias: str) -> Iterator[None]:
+        """Raise InputError if a file of a version is missing or has changed since training and export wrote it, or if
+        the block finds damage."""
         try:
             refuse_other_weights(self.folder / version)
+            yield
         except InputError as damage:
             fix = f"Restore the file, or choose another version: `pairsmith registry alias {alias} VERSION`."
             raise InputError(damage.what, where=damage.where, why=damage.why, fix=fix) from None

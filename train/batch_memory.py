@@ -17,10 +17,10 @@ _SHARE = 0.5  # of the free memory; gradients, the optimiser and other programs 
 def rows_at_once(model: Any, batch: int, longest: int, learned: int, free_bytes: int) -> int:
     """The largest divisor of `batch` so that this many rows fit into half of the free memory, and at least 1.
 
-    `longest` and `learned` are the tokens of the longest row, and the most learned ones of a row. Not covered: memory
-    that grows faster than the text, as that of attention without a fused kernel.
+    `longest` and `learned` are the tokens of the longest row, and the most learned ones of a row, which a reward model
+    has none of. Not covered: memory that grows faster than the text, as that of attention without a fused kernel.
     """
-    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    vocabulary = int(model.get_output_embeddings().weight.shape[0]) if learned else 0
     row = longest * _saved_bytes_per_token(model) + learned * _LOSS_BYTES * vocabulary
     fitting = _SHARE * free_bytes / row
     return max(rows for rows in range(1, batch + 1) if batch % rows == 0 and (rows <= fitting or rows == 1))
@@ -52,6 +52,7 @@ def _saved_bytes(model: Any, tokens: int) -> int:
         torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept),
     ):
         ids = torch.zeros(1, tokens, dtype=torch.long)
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, logits_to_keep=1)
+        last = {} if model.get_output_embeddings() is None else {"logits_to_keep": 1}
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **last)
     model.train(was_training)
     return sum(saved.values())

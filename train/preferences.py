@@ -112,7 +112,7 @@ def build_preference_trainer(
     facts = {
         "train_rows": len(kept),
         "validation_rows": len(validation),
-        "left_out": long | also_long,
+        "left_out": long | also_long,  # in place of the rows that are too long, which these include
         "began_with": start and start.adapter_id,
     }
     prepare(trainer)

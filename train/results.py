@@ -76,10 +76,11 @@ class TrainResult(Record):
 
     `began_with` is the adapter that DPO continued from. With DPO and ORPO a row is a preference. `planned_steps` is set
     if the user stopped the training before that many steps; the adapter then has the best weights until that point, and
-    an id of its own. `weights` and `files` are the SHA-256 of the files below its folder, as training wrote them: the
-    weights, and the other files that generation needs, such as the tokenizer (an empty digest for a file that an export
-    extends); both are empty in runs of earlier versions. `base_commit` is that of a base from the hub; None for other
-    bases, and in runs of earlier versions.
+    an id of its own. `learned_id` identifies what the weights depend on: the dataset's id also covers its test rows;
+    empty in runs of earlier versions. `weights` and `files` are the SHA-256 of the files below its folder, as training
+    wrote them: the weights, and the other files that generation needs, such as the tokenizer (an empty digest for a
+    file that an export extends); both are empty in runs of earlier versions. `base_commit` is that of a base from the
+    hub; None for other bases, and in runs of earlier versions.
     """
 
     adapter_id: str
@@ -109,6 +110,7 @@ class TrainResult(Record):
     merged: Merged | None = None
     began_with: str | None = None
     planned_steps: int | None = None
+    learned_id: str = ""
     weights: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     folder: str = ""

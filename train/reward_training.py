@@ -37,6 +37,7 @@ from curate.steps import steps_for
 from schemas.errors import InputError, Interrupted, NoWork
 from schemas.files import replaced_folder
 from schemas.kinds import KINDS
+from schemas.memory import free_bytes
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Record, content_id
@@ -54,6 +55,7 @@ MIN_PAIRS, MIN_INPUTS = 64, 32
 VERSION = 2  # 1 held out seeds: the other answers to the same question could be learned
 _HELD_OUT = 4  # one input in four
 _FACTS = "reward.json"
+_PROGRESS = "fit reward model"
 
 
 class RewardResult(Record):
@@ -283,53 +285,78 @@ def _fit(
     from datasets import Dataset
 
     with quiet():  # importing bitsandbytes, which they do, looks for an optional kernel
-        from peft import LoraConfig, TaskType
-        from transformers import PrinterCallback, TrainerCallback, set_seed
+        from peft import LoraConfig, TaskType, get_peft_model
+        from transformers import TrainerCallback, set_seed
         from trl import RewardConfig, RewardTrainer
+
+        from train.trainer import prepare
 
     class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             numbers = {"done": state.global_step, "total": state.max_steps}
-            progress("fit reward model", numbers | ({"loss": logs["loss"]} if "loss" in (logs or {}) else {}))
+            progress(_PROGRESS, numbers | ({"loss": logs["loss"]} if "loss" in (logs or {}) else {}))
 
     set_seed(settings.random_seed)
     on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
-    lora = {"r": settings.r, "lora_alpha": settings.alpha}
+    lora = LoraConfig(r=settings.r, lora_alpha=settings.alpha, target_modules="all-linear", task_type=TaskType.SEQ_CLS)
     with quiet(), temporary_folder() as scratch:
+        model = _load_scoring_model(base, settings, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu)
+        set_seed(settings.random_seed)  # as RewardTrainer does before it makes the adapter itself
+        adapted = get_peft_model(model, lora)
+        at_once = settings.batch if on_gpu else _at_once(adapted, learned, settings.batch, progress)
         trainer = RewardTrainer(
-            model=_load_scoring_model(base, settings, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
-            args=RewardConfig(
-                output_dir=str(scratch),
-                per_device_train_batch_size=settings.batch,
-                num_train_epochs=settings.epochs,
-                learning_rate=settings.learning_rate,
-                warmup_steps=0.1,
-                max_length=None,
-                center_rewards_coefficient=0.01,
-                seed=settings.random_seed,
-                data_seed=settings.random_seed,
-                use_cpu=not on_gpu,
-                bf16=dtype == torch.bfloat16,
-                fp16=dtype == torch.float16,
-                gradient_checkpointing=on_gpu,
-                dataloader_pin_memory=on_gpu,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            ),
+            model=adapted,
+            args=RewardConfig(output_dir=str(scratch), **_arguments(settings, dtype, at_once, on_gpu=on_gpu)),
             train_dataset=Dataset.from_list(
                 [{"chosen_ids": one.chosen.ids, "rejected_ids": one.rejected.ids} for one in learned]
             ),
             processing_class=tokenizer,
-            peft_config=LoraConfig(**lora, target_modules="all-linear", task_type=TaskType.SEQ_CLS),
             callbacks=[ProgressCallback()],
         )
-        trainer.remove_callback(PrinterCallback)  # it prints to standard output
+        prepare(trainer)
         trainer.train()
         _refuse_diverged(trainer.state.log_history)
         trainer.model.merge_and_unload().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _arguments(settings: TrainSettings, dtype: Any, at_once: int, *, on_gpu: bool) -> dict[str, Any]:
+    """TRL's arguments for a fit that computes `at_once` preferences at a time."""
+    import torch
+
+    return {
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": settings.batch // at_once,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "warmup_steps": 0.1,
+        "max_length": None,
+        "center_rewards_coefficient": 0.01,
+        "seed": settings.random_seed,
+        "data_seed": settings.random_seed,
+        "use_cpu": not on_gpu,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "gradient_checkpointing": on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _at_once(adapted: Any, learned: Sequence[TokenisedPreference], batch: int, progress: Progress) -> int:
+    """How many preferences of a batch are computed at a time: as many as surely fit into memory. Both answers of each
+    are padded to the longest of the batch."""
+    from train.batch_memory import rows_at_once
+    from train.trainer import in_parts
+
+    longest = max(len(side.ids) for one in learned for side in (one.chosen, one.rejected))
+    at_once = rows_at_once(adapted, batch, 2 * longest, 0, free_bytes())
+    if at_once < batch:
+        progress(_PROGRESS, {"message": in_parts(batch, "preferences", 2 * longest, at_once)})
+    return at_once
 
 
 def _refuse_diverged(log: Sequence[Mapping[str, Any]]) -> None:

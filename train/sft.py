@@ -26,10 +26,11 @@ from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, ShouldStop, never_stop, unseen
 from schemas.python_terms import python_terms
-from schemas.records import content_id, identity
+from schemas.records import content_id
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
+from train.adapter_ids import adapter_id, finished_adapter, learned_ids
 from train.base_models.base_model import Base, find_base, load_chat, load_for_training, longest_row, unpack_if_small
 from train.base_models.check import refuse_conflicting_settings
 from train.base_models.models import settled
@@ -48,7 +49,7 @@ from train.export.model_card import model_card
 from train.mask import assert_completion_only, plain_preview
 from train.preferences import build_preference_trainer, no_preferences_error
 from train.quiet import quiet
-from train.results import Step, TrainResult, Validation, read_result, refuse_changed, with_files, write_result
+from train.results import Step, TrainResult, Validation, refuse_changed, with_files, write_result
 
 if TYPE_CHECKING:
     from train.trainer import LossLog
@@ -143,7 +144,7 @@ def tune(
     settings = (requested := settled(settings, base.folder, base.hashes, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
     folder = out_dir / (name := adapter_id(dataset, settings, base.hash))
-    if finished := _finished(base, dataset, (settings, requested), out_dir):
+    if finished := finished_adapter(base, dataset, (settings, requested), out_dir):
         return _reuse(base, dataset, finished, progress, receipts, merge=merge)
     refuse_untrainable(dataset, settings)
     require_packages(("accelerate", "peft", "torch", "transformers", "trl"), "train", "training needs")
@@ -166,8 +167,8 @@ def tune(
         except PairsmithError:  # resuming from there would only fail in the same way
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        if settings.objective == "sft":  # otherwise the preferences that are too long, which include these rows'
-            result = result.model_copy(update={"left_out": long})
+        known = {"learned_id": learned_ids(dataset, [settings], [base.hash]).pop()}
+        result = result.model_copy(update=known | ({"left_out": long} if settings.objective == "sft" else {}))
         if settings.method == "qlora" and merge and result.planned_steps is None:
             gc.collect()  # frees the trained model, which is as large as each merged one
             merged = choose_merge(base, settings, partial, fitting.validation, progress)
@@ -176,13 +177,6 @@ def tune(
             return _save_stopped(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
-
-
-def _finished(base: Base, dataset: Dataset, asked: Sequence[TrainSettings], out_dir: Path) -> TrainResult | None:
-    """The existing adapter of these inputs; those of earlier versions have other ids."""
-    ids = dict.fromkeys(adapter_id(dataset, each, hash_) for hash_ in base.hashes for each in asked)
-    results = filter(None, (read_result(out_dir / each) for each in ids))
-    return next(filter(base.is_base_of, results), None)
 
 
 def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, dict[str, int]]:
@@ -244,14 +238,6 @@ def _save_stopped(partial: Path, out_dir: Path, result: TrainResult) -> TrainRes
         place.rmdir()
         partial.rename(place)
     return result.model_copy(update={"folder": str(folder)})
-
-
-def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str:
-    """The id of the adapter that these inputs produce. Library versions and the processor are recorded as facts, not as
-    inputs. Ids of earlier versions also covered settings without effect."""
-    recipe = {name: value for name, value in identity(settings).items() if name != "base"}
-    preferred = [] if settings.objective == "sft" else [dataset.preferences, dataset.preferred]
-    return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
 
 
 def _train_start(

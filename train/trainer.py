@@ -79,12 +79,16 @@ def in_free_memory(
         return settings
     longest, learned = tokens()
     at_once = rows_at_once(model, settings.batch, longest, learned, free_bytes())
-    if at_once == settings.batch:
-        return settings
-    problem = f"{settings.batch} {what} of up to {longest:,} tokens may not fit into memory"
-    log.progress("train", {"message": f"{problem}, so they are computed {at_once} at a time"})
+    if at_once < settings.batch:
+        log.progress("train", {"message": in_parts(settings.batch, what, longest, at_once)})
     parts = settings.accumulation * settings.batch // at_once
     return settings.model_copy(update={"batch": at_once, "accumulation": parts})
+
+
+def in_parts(batch: int, what: str, longest: int, at_once: int) -> str:
+    """The message that fewer rows are computed at a time."""
+    problem = f"{batch} {what} of up to {longest:,} tokens may not fit into memory"
+    return f"{problem}, so they are computed {at_once} at a time"
 
 
 def _most_tokens(rows: HubDataset, settings: TrainSettings) -> tuple[int, int]:

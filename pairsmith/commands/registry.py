@@ -69,11 +69,8 @@ def list_(session: Session) -> None:
 @on_project
 def alias(session: Session, alias: str, version: str) -> None:
     """Point ALIAS, such as `production`, to VERSION, such as v2."""
-    from pairsmith.registry import verdict_in
-
     _, registry = _registry(session)
-    verdict = verdict_in(registry.folder / version) if version in registry.versions() else None
-    registry.point(alias, version)
+    verdict = registry.point(alias, version)
     _warn_unproven(session, version, verdict)
     session.answer({"command": "registry alias", "alias": alias, "version": version}, f"{alias} is {version}")
 

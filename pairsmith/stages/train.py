@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.split import groups_of, questions
+from curate.groups import groups_of
+from curate.split import questions
 from pairsmith import plan
 from pairsmith.receipts.outcome import TrainOutcome
 from pairsmith.receipts.receipt import recording

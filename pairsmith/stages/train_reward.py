@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from curate.split import groups_of
+from curate.groups import groups_of
 from pairsmith.receipts.outcome import RewardOutcome
 from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.groups import groups_of
 from curate.split import (
     SPLITS,
     assign_splits,
     disputed_questions,
-    groups_of,
     held_out_inputs,
     max_test_inputs,
     max_train_rows,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import pairsmith
+from curate.groups import draw_key
 from curate.review.status import elsewhere_notice
-from curate.split import draw_key
 from pairsmith.rows.curated import read_rows
 from pairsmith.rows.lineage import lineage_of
 from schemas import spec_file

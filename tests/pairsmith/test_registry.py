@@ -96,6 +96,18 @@ def test_an_alias_of_a_deleted_version_says_so(registry: Registry) -> None:
         registry.folder_of("v2")
 
 
+def test_an_alias_of_a_version_with_damaged_evidence_names_a_way_on(registry: Registry) -> None:
+    """The advice was to write a new report, which would not change the version; it is to restore the file or to choose
+    another version. The alias stays where it was."""
+    (registry.folder / "v1" / "evidence.json").write_text("{}")
+    with pytest.raises(InputError) as raised:
+        registry.point("production", "v1")
+    assert raised.value.fix == (
+        "Restore the file, or choose another version: `pairsmith registry alias production VERSION`."
+    )
+    assert registry.aliases()["production"] == ["v1", "v2"]
+
+
 def test_other_files_in_the_registry_are_not_versions(registry: Registry) -> None:
     """A user's own folder under an alias's name, an empty version folder and a damaged `aliases.json` each give a clear
     error or are ignored."""

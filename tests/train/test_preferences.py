@@ -14,10 +14,11 @@ from curate.export.dataset import FORMAT
 from pairsmith.report.sentences import training_facts
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
+from train.adapter_ids import adapter_id
 from train.base_models.base_model import Base
 from train.dataset import Dataset, PreferenceRow, load_preferences
 from train.results import TrainResult, read_result
-from train.sft import adapter_id, tune
+from train.sft import tune
 
 WORSE = [{"role": "assistant", "content": "no no no"}]
 

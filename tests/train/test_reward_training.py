@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from schemas.reviews import Review
 from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate import tiny
+from train import reward_training
 from train.base_models.base_model import Base, hash_model
 from train.reward_training import (
     RewardResult,
@@ -88,6 +90,40 @@ def test_it_learns_preferences_and_scores_like_any_scorer(
     chosen = asyncio.run(scores([p.chosen for p in fresh]))
     rejected = asyncio.run(scores([p.rejected for p in fresh]))
     assert sum(a > b for a, b in zip(chosen, rejected, strict=True)) >= 9
+
+
+def test_fewer_preferences_at_a_time_learn_the_same(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the preferences of a batch could take too much memory, they are computed one after the other, which is
+    reported, in as many steps and with the same losses. All were computed at once, whatever was free."""
+    curves, messages = [], []
+    subject = project(tmp_path, batch=6, epochs=2, learning_rate=1e-3, precision="float32")
+    for free in (2**40, 0):
+        losses = list[float]()
+
+        def note(_: str, numbers: Mapping[str, Any], losses: list[float] = losses) -> None:
+            losses.extend([numbers["loss"]] if "loss" in numbers else [])
+            messages.extend([numbers["message"]] if "message" in numbers else [])
+
+        monkeypatch.setattr(reward_training, "free_bytes", lambda free=free: free)
+        train_reward(preferred(80), base, subject, tmp_path / str(free), note)
+        curves.append(losses)
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+    assert [message.endswith("so they are computed 1 at a time") for message in messages] == [True]
+
+
+def test_the_only_step_of_a_fit_is_no_warm_up(base: Base, tmp_path: Path) -> None:
+    """With all preferences in one batch something is learned: the learning rate of the only step was 0."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file
+
+    result = train_reward(preferred(80), base, project(tmp_path, epochs=1, batch=128), tmp_path / "out")
+    untrained = train_reward(
+        preferred(80), base, project(tmp_path, epochs=1, batch=128, learning_rate=1e-12), tmp_path / "out"
+    )
+    weights = [load_file(Path(each.folder) / "model.safetensors") for each in (result, untrained)]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_a_fit_ended_by_ctrl_c_says_that_it_starts_over(base: Base, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.progress import unseen
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
+from train.adapter_ids import adapter_id
 from train.base_models.base_model import Base, hash_model, longest_row
 from train.dataset import Dataset, PreferenceRow
 from train.results import TrainResult, read_result, refuse_changed
-from train.sft import adapter_id, tune
+from train.sft import tune
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,25 @@ def test_the_same_inputs_are_not_trained_again(tiny_base: Base, tmp_path: Path) 
     assert again.curve == first.curve
     assert weights.stat().st_mtime_ns == written
     assert tuned(tiny_base, tmp_path, epochs=1, r=2).adapter_id != first.adapter_id
+
+
+def test_other_test_rows_are_not_trained_for_again(tiny_base: Base, tmp_path: Path) -> None:
+    """A dataset with other test rows (a corrected reference, a test file added later) has another id, and the same
+    weights were trained again for it. Another row to learn from, another order of them, or another validation row makes
+    another adapter, and a damaged record of some other adapter is none of its business."""
+    first = tune(tiny_base, DATASET, settings(epochs=1), tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "training.json").write_text("{")
+    grown = replace(DATASET, id="dataset-2", held_out=["a new test input"])
+    again = tune(tiny_base, grown, settings(epochs=1), tmp_path)
+    assert again.reused
+    assert again.adapter_id == first.adapter_id
+    for other in (
+        replace(grown, train=DATASET.train[:-1]),
+        replace(grown, id="dataset-3", train=DATASET.train[::-1]),
+        replace(grown, id="dataset-4", validation=DATASET.validation[:-1]),
+    ):
+        assert not tune(tiny_base, other, settings(epochs=1), tmp_path).reused
 
 
 def test_a_run_is_reproducible_by_its_seed(tiny_base: Base, tmp_path: Path) -> None:

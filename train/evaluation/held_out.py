@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from curate.groups import Beginnings
 from curate.review.decision import replaced_pairs
 from curate.rows import REVIEW
 from curate.similarity.overlap import contaminated
-from curate.split import distinct_questions, draw_key, held_out_inputs, held_out_outputs, questions
+from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
 from curate.states import last_curation, read_states, skim_states
 from schemas.errors import NoWork
+from schemas.identity import changed_copy
 from schemas.records import GROUP, Pair, Seed
 from schemas.spec import Spec
 from schemas.store import Store
@@ -27,7 +29,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
     if candidates:
         chosen = distinct_questions(candidates)[: spec.evaluate.max_seeds]
-        return _with_corrections(store, chosen, questions(seeds, spec, "test"))
+        return _with_corrections(store, _grouped(chosen, seeds), questions(seeds, spec, "test"))
     raise NoWork(
         f"none of the {len(seeds)} seeds provides an input for the test split.",
         why="There is nothing to evaluate on that training has not seen.",
@@ -38,8 +40,21 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
 def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
     """Validation inputs, at most as many as are needed to see where the tuned model fails, with corrected references;
     duplicates count once."""
-    watched = list(questions(store.active_seeds(), spec, "validation"))
-    return _with_corrections(store, distinct_questions(watched)[:_MAX_VALIDATION_INPUTS], watched)
+    seeds = store.active_seeds()
+    watched = list(questions(seeds, spec, "validation"))
+    return _with_corrections(store, _grouped(distinct_questions(watched)[:_MAX_VALIDATION_INPUTS], seeds), watched)
+
+
+def _grouped(chosen: Sequence[Seed], seeds: Iterable[Seed]) -> list[Seed]:
+    """The chosen seeds, of which conversations name the group in which they were drawn: it depends on all `seeds`, and
+    on the reference, which may be corrected."""
+    beginnings = Beginnings(seeds if any(seed.kind == "conversation" for seed in chosen) else ())
+    return [
+        changed_copy(seed, {"meta": {**seed.meta, GROUP: beginnings.key(seed)}}, id=seed.id)
+        if seed.kind == "conversation"
+        else seed
+        for seed in chosen
+    ]
 
 
 def _with_corrections(store: Store, chosen: Sequence[Seed], seeds: Iterable[Seed]) -> list[Seed]:
@@ -68,9 +83,9 @@ def _with_corrections(store: Store, chosen: Sequence[Seed], seeds: Iterable[Seed
 
 
 def _corrected(seed: Seed, reference: str) -> Seed:
-    """The seed with another reference, in the group in which it was drawn: that of a conversation depends on it."""
+    """The seed with another reference, in the group in which it was drawn: that of a pair is its id."""
     # Validated again instead of copied: the id covers the reference, and a copy would keep the old id.
-    more = {"reference": reference, "meta": {**seed.meta, GROUP: draw_key(seed)}}
+    more = {"reference": reference, "meta": {GROUP: seed.id, **seed.meta}}
     return Seed.model_validate({**seed.model_dump(), **more})
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import prompts
 from curate.gates import GateStep
-from curate.split import groups_of
+from curate.groups import groups_of
 from prompts import Prompt
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.project import Project
