@@ -38,6 +38,7 @@ from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, on_text_alone, run_gate
 from curate.gates.language import language
+from curate.gates.last_line import end_openly
 from curate.gates.limits import limits
 from curate.gates.mixed_language import mixed_language
 from curate.gates.names import invented_name
@@ -176,9 +177,8 @@ def _listed_gates(
     }
     parts = tuple(in_simplified(part, code) for part in shared_facts(seeds, task.kind, task.output_language))
     outputs = imported_outputs(seeds, task.kind).items()
-    marked = is_in_markup(
-        [*(one.output for one in exemplars), *(seed.reference or "" for seed in imported_sample(seeds))]
-    )
+    examples = [*(one.output for one in exemplars), *(seed.reference or "" for seed in imported_sample(seeds))]
+    marked = is_in_markup(examples)
     usual = usual_values((in_simplified(input, input_code), in_simplified(output, code)) for output, input in outputs)
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
@@ -187,6 +187,8 @@ def _listed_gates(
         known = {key: task_values[key] for key in needs}
         if marked and name in _OF_MARKUP[:2]:
             known["marked"] = True
+        if name == "cut" and end_openly(examples):
+            del known["kind"]  # of which some require a full stop
         bound: Gate = partial(gate, **known)
         if name in _BESIDE_STYLE:
             known["style"] = style

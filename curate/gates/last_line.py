@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -46,6 +47,13 @@ def judge_last_line(pair: Pair, text: str, language: str, style: str, kind: str)
     word, unspaced = fold(line.split()[-1]), bool(_UNSPACED.search(line[-1]))
     last = _LastLine(line, word, count_words(line), before, text, pair, unspaced, lexicon(language), kind)
     return next(filter(None, (rule(last) for rule in _RULES)), None) or passed("it has an end")
+
+
+def end_openly(texts: Iterable[str]) -> bool:
+    """Whether at least one in ten of the last lines of some texts ends openly, as in chats; short ones do not count."""
+    lines = (text.strip().rpartition("\n")[2] for text in texts)
+    ends = [_LETTER_END.search(line) is not None for line in lines if count_words(line) > _SENTENCE]
+    return sum(ends) * 10 >= len(ends) > 0
 
 
 class _LastLine(NamedTuple):

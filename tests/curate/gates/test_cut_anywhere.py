@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curate.gates import judge_text
+from curate.gates import gates_for, judge_text
 from curate.gates.damage import cut
+from schemas.kinds import with_defaults
+from schemas.records import Seed
+from schemas.spec import Spec
 from tests.curate.gates.test_gate_rates import rows, steps_of
 from tests.curate.gates.test_gates import pair
 from tests.curate.gates.test_gates_on_slips import code_of
@@ -86,3 +90,18 @@ def test_translation_of_a_sentence_has_its_full_stop(given: str, output: str, fl
     """Even a short one: the source shows that it is a sentence and no title."""
     language = "th" if "ก" in output else "de" if "Werktagen" in output else "en"
     assert bool(cut(pair(given, output), language, kind="translate").flags) is flagged
+
+
+@pytest.mark.parametrize(("open_ends", "flagged"), [(0, True), (1, True), (3, False)])
+def test_replies_of_a_chat_need_no_full_stop(tmp_path: Path, open_ends: int, flagged: bool) -> None:
+    """Where one in ten of the user's own replies ends without one, the rest may as well."""
+    task: dict[str, Any] = {"name": "chat", "kind": "reply", "style": "Answer.", "language": "en"}
+    spec = Spec.model_validate(with_defaults({"task": task}))
+    ends = ["Your table for two is ready at seven"] * open_ends + ["We have kept the table by the window."] * 17
+    replies = [f"{number} of us are here. {end}" for number, end in enumerate(ends)]
+    seeds = [Seed(kind="pair", text=f"table {n}?", reference=text, source="chat") for n, text in enumerate(replies)]
+    (gate,) = (
+        g for g in gates_for(spec.task, spec.curate.gates, tmp_path, seeds=seeds) if g.by.startswith("gate/cut@")
+    )
+    (judged,) = judge_text("ready?", "Yes, you can pick your order up at the front desk", [gate]).values()
+    assert bool(judged.flags) is flagged
