@@ -60,7 +60,7 @@ def listen_for_answers(argilla: Argilla, project: str) -> Iterator[Wait | None]:
         finally:
             if hook is not None:
                 hasty = argilla.in_workspace(argilla.workspace)
-                hasty.patience_s = 0  # a server that is away would delay its own error, or Ctrl-C, by three minutes
+                hasty.patience_s = 5  # a server that is away would delay its own error, or Ctrl-C, by three minutes
                 with suppress(ReviewError):
                     hasty.call("DELETE", f"webhooks/{hook}")
 

@@ -25,10 +25,11 @@ _NO_STOPS = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff]\Z")  # Thai, Lao and Khmer
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _ALPHABETS_END = "\u0590"  # end of Latin, Greek and Cyrillic, whose sentences end with a full stop
-_UNIT_END = re.compile(r"\d\s?[^\W\d_]{1,4}\.\s*\Z")  # `5 km.`, where the full stop may belong to the unit
+# `5 km.`, `5 p.m.`, `Miller Ltd.`, where the full stop may belong to the last word, and an exclamation
+_SHORT_END = re.compile(r"(?:\d\s?[^\W\d_]{1,4}\.|\b\w\.\w\.|\b[^\W\d_a-z]\w{1,2}\.|!)\s*\Z")
 _SENTENCE = 5  # words
 _KISS = "x"  # at the end of a message
-_FEW_CHARACTERS = 4  # of a script without spaces; fewer may be a name or a department
+_FEW_CHARACTERS = 6  # of a script without spaces; fewer may be a name or a department
 _SMALL_WORD = 4  # letters of "the", "your" and "team" next to a name
 
 
@@ -45,7 +46,9 @@ def judge_last_line(pair: Pair, text: str, language: str, style: str, kind: str)
     if demands(style, "breaks_off"):
         return passed("it breaks off, as the style asks")
     word, unspaced = fold(line.split()[-1]), bool(_UNSPACED.search(line[-1]))
-    last = _LastLine(line, word, count_words(line), before, text, pair, unspaced, lexicon(language), kind)
+    last = _LastLine(
+        line, word, count_words(line), before, text, pair, unspaced, lexicon(language), kind, language != "de"
+    )
     return next(filter(None, (rule(last) for rule in _RULES)), None) or passed("it has an end")
 
 
@@ -68,6 +71,7 @@ class _LastLine(NamedTuple):
     unspaced: bool  # whether it ends in a script without spaces between words
     lexicon: Lexicon
     kind: str  # of task
+    names: bool  # whether a capital at the start of a word stands for a name: in German, it is any noun
 
     def ends_with(self, words: frozenset[str]) -> bool:
         """Whether its last word is one of these."""
@@ -76,6 +80,18 @@ class _LastLine(NamedTuple):
     def has_own_end(self, least: int) -> bool:
         """Whether it has more than `least` words, and does not end like the input."""
         return self.words > least and self.word not in fold(self.pair.input).split()[-1:]
+
+    @property
+    def ends_with_name(self) -> bool:
+        """Whether its last word is a name, as of a product or of who signs, or an abbreviation."""
+        word = self.line.split()[-1].lstrip("('\"")
+        return word.isupper() if not self.names else word[:1].isupper()
+
+    @property
+    def rest(self) -> str:
+        """What follows its last whole sentence; all of it, if it has none."""
+        ends = list(_INSIDE.finditer(self.line))
+        return self.line[ends[-1].end() :] if ends else self.line
 
 
 def _continues(last: _LastLine) -> Judgement | None:
@@ -99,15 +115,16 @@ def _open_sentence(last: _LastLine) -> Judgement | None:
         return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")
     begun = fold(rest).split()[:1]
     begins = begun and begun[0] in last.lexicon.stop and len(line) >= length
-    if (begins or (count_words(rest) >= 3 and _is_sentence_start(rest, unspaced))) and not _is_signed(rest):
+    several = count_words(rest) >= 3 <= count_words(line.removesuffix(rest))  # `Sure! I'll bring the cake` is chat
+    if (begins or (several and _is_sentence_start(rest, unspaced))) and not _is_signed(rest):
         return passed(f"its last sentence is incomplete: {quote(_end_of(line))}", flag="unended")
     return None
 
 
 def _begun_sentence(last: _LastLine) -> Judgement | None:
     """After a whole sentence, another one has only its first words."""
-    ends = list(_INSIDE.finditer(last.line))
-    if ends and count_words(last.line[: ends[-1].end()]) >= _SENTENCE and _is_begun(last.line[ends[-1].end() :], last):
+    whole = last.line.removesuffix(last.rest)
+    if count_words(whole) >= _SENTENCE and _is_begun(last.rest, last):
         return passed(f"its last sentence is only begun: {quote(_end_of(last.line))}", flag="unended")
     return None
 
@@ -117,9 +134,9 @@ def _is_begun(rest: str, last: _LastLine) -> bool:
     if last.unspaced:
         return count_words(rest) >= _FEW_CHARACTERS
     words = rest.split()
-    if len(words) == 1:
+    if len(words) == 1 or last.ends_with_name or _is_signed(rest):
         return last.word in last.lexicon.stop
-    return "@" not in rest and not all(word[0].isupper() for word in words) and not _NO_STOPS.search(rest)
+    return "@" not in rest and not _NO_STOPS.search(rest)
 
 
 def _open_bracket(last: _LastLine) -> Judgement | None:
@@ -222,9 +239,9 @@ def _is_sentence_start(rest: str, unspaced: bool) -> bool:
 
 
 def _is_sentence(last: _LastLine) -> bool:
-    """Whether it is long enough for a sentence and starts like one."""
-    unlike = last.line[0].islower() or _NO_STOPS.search(last.line) or last.word == _KISS
-    return last.words > (2 if last.unspaced else 1) * _SENTENCE and not unlike
+    """Whether it is long enough for a sentence and starts like one, in an alphabet whose sentences have full stops."""
+    unlike = last.line[0].islower() or last.line[-1] >= _ALPHABETS_END or last.word == _KISS or last.ends_with_name
+    return last.words > _SENTENCE and not unlike and not _is_signed(last.rest)
 
 
 def _lost_full_stop(last: _LastLine) -> bool:
@@ -232,9 +249,9 @@ def _lost_full_stop(last: _LastLine) -> bool:
     given, line, translation = last.pair.input, last.line, last.kind == "translate"
     if _NO_STOPS.search(line) or not _STOPS.search(given.strip()):
         return False
-    if translation and (_NO_STOPS.search(given.strip(" .\n")) or _UNIT_END.search(given)):
+    if translation and (_NO_STOPS.search(given.strip(" .\n")) or _SHORT_END.search(given)):
         return False
-    least, written = (4, count_words(last.text)) if translation else (2 * _SENTENCE, last.words)
+    least, written = (_SENTENCE, count_words(last.text)) if translation else (2 * _SENTENCE, last.words)
     if _UNSPACED.search(line) and written < (2 if translation else 3) * least:
         return False
     return count_words(given) >= least <= written

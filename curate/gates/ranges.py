@@ -13,9 +13,13 @@ from collections.abc import Iterator
 from curate.gates.phrases.word_patterns import word_pattern
 
 _NUMBER = r"\d{1,4}(?:[.:,h]\d{1,2})?"
+_CURRENCY = r"[\u20ac$\u00a3\u00a5]"
 _ONE = rf"(?<![a-z\d.,:/\u2013-])(?P<one>{_NUMBER})(?![.,:/]?\d)"
-_OTHER = rf"(?<![a-z\d.,:/])(?P<other>{_NUMBER})(?![.,:/\u2013-]?\d)"  # of dates and serial numbers, no part
-_UNIT = r"(?: ?(?:[^\W\d_]{1,3}\b\.?|[\u6642\u65f6\u70b9\u9ede\u5929\u65e5]|[\u00b0%\u20ac$\u00a3][cf]?))?"
+_OTHER = (
+    rf"(?:{_CURRENCY} ?)?(?<![a-z\d.,:/])(?P<other>{_NUMBER})(?![.,:/\u2013-]?\d)"  # no part of a date or serial number
+)
+_MEASURES = "\u6642\u65f6\u70b9\u9ede\u5929\u65e5\u5143\u5186\uc2dc\uc77c\uc6d0\ubd84"  # hour, day, minute, money
+_UNIT = rf"(?: ?(?:[^\W\d_]{{1,3}}\b\.?|[{_MEASURES}]|(?:{_CURRENCY}|[\u00b0%])[cf]?))?"
 _OR_DASH = r"\s?[-\u2013\u2014~\u301c]\s?"
 _stated_range = word_pattern(
     rf"{_ONE}{_UNIT}(?:\s?{{range_to}}\s?(?:{{range_articles}}\s)?|(?P<dash>{_OR_DASH})){_OTHER}"
@@ -27,23 +31,23 @@ _stated_range = word_pattern(
 def reversed_range(before: str, after: str) -> tuple[str, str] | None:
     """Return a range of one folded text and its reversal in another one, or None.
 
-    It ascends in `before`. `after` has only the reversal, with a word between its ends: `facts` compares those with a
-    dash, which may be scores.
+    It ascends in `before`. `after` has only the reversal. One of whole numbers has a word between its ends: `facts`
+    compares those with a dash, which may be scores.
     """
     given = {ends: text for ends, text, _ in _ranges(before) if ends[0] < ends[1]}
     if not given:
         return None
     stated = list(_ranges(after))
     there = {ends for ends, _, _ in stated}
-    turned = ((ends[::-1], text) for ends, text, dash in stated if not dash and ends not in given)
+    turned = ((ends[::-1], text) for ends, text, score in stated if not score and ends not in given)
     return next(((given[ends], text) for ends, text in turned if ends in given and ends not in there), None)
 
 
 def _ranges(folded: str) -> Iterator[tuple[tuple[float, float], str, bool]]:
-    """Yield the ends of every range, its text, and whether a dash joins it."""
+    """Yield the ends of every range, its text, and whether it may be a score."""
     for match in _stated_range().finditer(folded):
         one, other = match["one"] or match["low"], match["other"] or match["high"]
-        yield (_value(one), _value(other)), match[0], bool(match["dash"])
+        yield (_value(one), _value(other)), match[0], bool(match["dash"]) and f"{one}{other}".isdigit()
 
 
 def _value(number: str) -> float:
