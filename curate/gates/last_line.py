@@ -111,7 +111,8 @@ def _open_sentence(last: _LastLine) -> Judgement | None:
     if is_sender(rest):
         return passed("it ends with a signature")
     length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
-    if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
+    labelled = ":" in rest  # `Article: ink cartridge, black`
+    if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not (_is_signed(rest) or labelled):
         return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")
     begun = fold(rest).split()[:1]
     begins = begun and begun[0] in last.lexicon.stop and len(line) >= length
