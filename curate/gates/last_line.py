@@ -26,7 +26,8 @@ _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _ALPHABETS_END = "\u0590"  # end of Latin, Greek and Cyrillic, whose sentences end with a full stop
 # `5 km.`, `5 p.m.`, `Miller Ltd.`, where the full stop may belong to the last word, and an exclamation
-_SHORT_END = re.compile(r"(?:\d\s?[^\W\d_]{1,4}\.|\b\w\.\w\.|\b[^\W\d_a-z]\w{1,2}\.|!)\s*\Z")
+_CAPITAL = "[A-Z\u00c0-\u00d6\u00d8-\u00de\u0391-\u03a9\u0410-\u042f]"
+_SHORT_END = re.compile(rf"(?:\d\s?[^\W\d_]{{1,4}}\.|\b\w\.\w\.|\b{_CAPITAL}\w{{1,2}}\.|!)\s*\Z")
 _SENTENCE = 5  # words
 _KISS = "x"  # at the end of a message
 _FEW_CHARACTERS = 6  # of a script without spaces; fewer may be a name or a department
@@ -103,11 +104,9 @@ def _continues(last: _LastLine) -> Judgement | None:
 
 def _open_sentence(last: _LastLine) -> Judgement | None:
     """Its last sentence, after another one, has no end."""
-    line, unspaced = last.line, last.unspaced
-    sentence_ends = list(_INSIDE.finditer(line))
-    if not sentence_ends:
+    line, rest, unspaced = last.line, last.rest, last.unspaced
+    if rest == line:
         return None
-    rest = line[sentence_ends[-1].end() :]
     if is_sender(rest):
         return passed("it ends with a signature")
     length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
@@ -125,17 +124,17 @@ def _open_sentence(last: _LastLine) -> Judgement | None:
 def _begun_sentence(last: _LastLine) -> Judgement | None:
     """After a whole sentence, another one has only its first words."""
     whole = last.line.removesuffix(last.rest)
-    if count_words(whole) >= _SENTENCE and _is_begun(last.rest, last):
+    if count_words(whole) >= _SENTENCE and _is_begun(last):
         return passed(f"its last sentence is only begun: {quote(_end_of(last.line))}", flag="unended")
     return None
 
 
-def _is_begun(rest: str, last: _LastLine) -> bool:
+def _is_begun(last: _LastLine) -> bool:
     """Whether the few words after a sentence begin another one. They may also be who signs, or an address."""
+    rest = last.rest
     if last.unspaced:
         return count_words(rest) >= _FEW_CHARACTERS
-    words = rest.split()
-    if len(words) == 1 or last.ends_with_name or _is_signed(rest):
+    if len(rest.split()) == 1 or last.ends_with_name or _is_signed(rest):
         return last.word in last.lexicon.stop
     return "@" not in rest and not _NO_STOPS.search(rest)
 

@@ -15,9 +15,8 @@ from curate.gates.phrases.word_patterns import word_pattern
 _NUMBER = r"\d{1,4}(?:[.:,h]\d{1,2})?"
 _CURRENCY = r"[\u20ac$\u00a3\u00a5]"
 _ONE = rf"(?<![a-z\d.,:/\u2013-])(?P<one>{_NUMBER})(?![.,:/]?\d)"
-_OTHER = (
-    rf"(?:{_CURRENCY} ?)?(?<![a-z\d.,:/])(?P<other>{_NUMBER})(?![.,:/\u2013-]?\d)"  # no part of a date or serial number
-)
+# No part of a date or of a serial number
+_OTHER = rf"(?:{_CURRENCY} ?)?(?<![a-z\d.,:/])(?P<other>{_NUMBER})(?![.,:/\u2013-]?\d)"
 _MEASURES = "\u6642\u65f6\u70b9\u9ede\u5929\u65e5\u5143\u5186\uc2dc\uc77c\uc6d0\ubd84"  # hour, day, minute, money
 _UNIT = rf"(?: ?(?:[^\W\d_]{{1,3}}\b\.?|[{_MEASURES}]|(?:{_CURRENCY}|[\u00b0%])[cf]?))?"
 _OR_DASH = r"\s?[-\u2013\u2014~\u301c]\s?"

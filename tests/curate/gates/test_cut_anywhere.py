@@ -87,6 +87,7 @@ def test_short_ends(kind: str, language: str, given: str, output: str, code: str
         ("我们将在收到货款后三个工作日内发货。", "Wir versenden die Ware innerhalb von drei Werktagen", True),
         ("Wir versenden die Ware nach Eingang der Zahlung.", "We ship the goods after receiving payment.", False),
         ("Das Haus auf dem Hügel", "The House on the Hill", False),
+        ("Сегодня первым пришёл именно он.", "Today the first to come was", True),
         ("¡Cuidado con el perro grande!", "Beware of the big dog", False),
         ("We meet the others at 5 p.m.", "Wir treffen die anderen um 17 Uhr", False),
         ("He works for Miller & Sons Ltd.", "Er arbeitet bei der Firma Miller & Sons", False),
