@@ -235,15 +235,15 @@ class Batches:
 
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
-        if self._is_alone and not self._tasks and self._watched.keys() <= self._earlier.submitted_at.keys():
-            for batch in self._earlier.unasked(self._watched):
-                self._say(self._earlier.describe_unasked(batch))
-        task = asyncio.ensure_future(self._submit_all(lines))
+        task = asyncio.ensure_future(self._submit_all(lines, is_first=not self._tasks))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _submit_all(self, lines: list[BatchLine]) -> None:
+    async def _submit_all(self, lines: list[BatchLine], *, is_first: bool) -> None:
         try:
+            if self._is_alone and is_first and self._watched.keys() <= self._earlier.submitted_at.keys():
+                for earlier, hold in self._earlier.unasked(self._watched).items():
+                    self._say(self._earlier.describe_unasked(earlier, hold))
             while lines and not self._endpoint.flow.draining.is_set():
                 count = first_batch(lines, self._max_lines or self._api.form.max_lines, self._api.form.max_bytes)
                 is_queue_limited = self._max_lines is not None

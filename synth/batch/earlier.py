@@ -121,30 +121,30 @@ class EarlierBatches:
         """Record the id of a batch; an empty one if it was not created."""
         await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
 
-    def unasked(self, asked: Container[str]) -> list[str]:
-        """The batches that are not `asked`, because the prompt, the model or the seeds have changed since, and whose
-        real cost is unknown. Not those whose requests were all submitted again, and no guessed one, which may be
-        another project's."""
+    def unasked(self, asked: Container[str]) -> dict[str, Hold]:
+        """The holds of the batches that are not `asked`, because the prompt, the model or the seeds have changed since,
+        and whose real cost is unknown. Not those whose requests were all submitted again, and no guessed one, which may
+        be another project's."""
         priced = {artifact.path for artifact in self._store.artifacts("batch") if artifact.facts.get("priced")}
         current = set(self.batch_of.values()) - self.guessed.keys() - priced
-        return [batch for batch in self._holds.open() if batch in current and batch not in asked]
+        holds = self._holds.open()
+        return {batch: hold for batch, hold in holds.items() if batch in current and batch not in asked}
 
-    def describe_unasked(self, batch: str) -> str:
+    def describe_unasked(self, batch: str, hold: Hold) -> str:
         """That a batch is paid for, perhaps in vain."""
-        hold = self._holds.open()[batch]
         cost = "" if hold.usd is None else f" ({dollars(hold.usd)} at most)"
         return (
             f"batch {batch} of an earlier run has {counted(hold.requests, 'request', 'requests')}{cost} that this run "
             "does not ask. They are paid for all the same: if you do not need them, cancel the batch at the provider."
         )
 
-    async def settle(self, batch: str) -> None:
-        """Replace the most that a batch may cost by its real cost, if it has ended."""
+    async def settle(self, batch: str, hold: Hold) -> None:
+        """Replace `hold`, the most that a batch may cost, by its real cost, if it has ended."""
         try:
             async with asyncio.timeout(_MAX_S):
                 state = await self._api.state(batch)
                 if not state.ended:
-                    self._say(self.describe_unasked(batch))
+                    self._say(self.describe_unasked(batch, hold))
                     return
                 answers = {} if state.failure is not None else (await self._api.results(state)).answers
         except NotThereError:
@@ -191,5 +191,5 @@ async def settle_unasked(opened: Callable[[], Awaitable[EarlierBatches]], asked:
         why = one_line(str(error)) or "no answer in time"
         say(f"The cost of batches of earlier runs could not be read ({why}).")
         return
-    for batch in earlier.unasked(asked):
-        await earlier.settle(batch)
+    for batch, hold in earlier.unasked(asked).items():
+        await earlier.settle(batch, hold)

@@ -76,7 +76,8 @@ def test_answers_are_fetched_when_no_present_row_was_drawn(answered: Answered, m
 
 
 def test_watching_a_server_that_is_away_ends_without_a_second_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The webhook of a server that is away cannot be removed: trying for three more minutes held back its error."""
+    """The webhook of a server that is away cannot be removed: trying for three more minutes held back its error. It is
+    tried for a moment, as one lost connection left it behind."""
     calls: dict[str, float] = {}
 
     def call(self: Argilla, method: str, path: str, **_: object) -> dict[str, object]:
@@ -91,4 +92,5 @@ def test_watching_a_server_that_is_away_ends_without_a_second_wait(monkeypatch: 
         webhook.listen_for_answers(argilla, "cats"),
     ):
         pass
-    assert (calls["POST"], calls["DELETE"]) == (99, 0)
+    assert calls["POST"] == 99
+    assert calls["DELETE"] <= 5

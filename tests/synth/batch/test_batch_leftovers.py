@@ -24,6 +24,7 @@ from synth.batch import api as batch_api
 from synth.batch import earlier as earlier_batches
 from synth.batch.batches import Batches
 from synth.batch.lines import Result, Results, spooled
+from synth.chat.completions import StoppedError
 from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, Ledger, Question
 from tests.synth.batch.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches
@@ -33,6 +34,7 @@ from tests.synth.batch.test_lost_batches import (
     forget_submitted_batches,
     refuses_upload,
     submit_and_stop,
+    until,
 )
 from tests.synth.batch_loopback import BatchProvider
 
@@ -373,3 +375,39 @@ def test_results_are_not_in_memory() -> None:
         tracemalloc.stop()
     assert bytes_read > 25e6
     assert peak_bytes < 8e6
+
+
+def test_earlier_batches_that_another_teacher_reads_meanwhile_hang_nothing(tmp_path: Path) -> None:
+    """A run announces two batches that it does not need, while another teacher of the run reads the second one. The
+    run ended nowhere: its own batch was never submitted, and every question waited for ever."""
+
+    async def stopped(ledger: Ledger, lines: list[str]) -> None:
+        asked = asyncio.ensure_future(ledger.answer(Question(chat("cat"), SAMPLING)))
+        await until(lambda: len(provider.batches) == 2)
+        ledger.drain()
+        with pytest.raises(StoppedError):
+            await asked
+
+    async def asks(ledger: Ledger, lines: list[str]) -> list[str]:
+        class ReadMeanwhile(list[str]):
+            def append(self, line: str) -> None:
+                lines.append(line)
+                labels = [
+                    one.id.removeprefix("batch:") for one in ledger.store.artifacts("batch") if one.facts.get("lines")
+                ]
+                holds = ledger.store.holds(labels).values()
+                ledger.store.write(*(hold.model_copy(update={"usd": 0.0, "open": False}) for hold in holds))
+
+        assert ledger.batches is not None
+        ledger.batches._say = ReadMeanwhile().append
+        async with asyncio.timeout(60):
+            await ledger.answer(Question(chat("bird"), SAMPLING))
+        return lines
+
+    with BatchProvider("openai") as provider:
+        submit_and_stop(provider, tmp_path, **PRICE)
+        provider.finishes = False
+        with_batches(provider, tmp_path, stopped, **PRICE)
+        provider.finishes = True
+        lines = with_batches(provider, tmp_path, asks, **PRICE)
+    assert ["that this run does not ask" in line for line in lines] == [True, True, False]
