@@ -22,12 +22,14 @@ import orjson
 from curate.argilla.marks import METADATA_KEY, UNKNOWN, Place, format_mark, read_mark
 from curate.argilla.probe import fetch_username, is_local_address
 from schemas.errors import ReviewError, needing
+from schemas.progress import Say, discard_message
 from schemas.records import Json
 from schemas.streamed import batched
 from synth.chat.error_words import displayed_text
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 OLDEST_VERSION = (2, 6)  # tried with 2.6.0 and 2.8.0
+_SAID_AFTER_S = 3.0  # a shorter pause of the server is nobody's concern
 _PAGE_SIZE = 1_000
 _PAGE_SIZE_WITH_ANSWERS = 250  # records per page with answers: one page is processed while the server builds the next
 _BULK = 500  # records per request to our own server; with Argilla's route, that many cost a tenth more per record
@@ -85,15 +87,16 @@ class Argilla:
         *,
         patience_s: float = PATIENCE_S,
         headers: Mapping[str, str] | None = None,
+        say: Say = discard_message,
     ) -> None:
         """Connect and sign in.
 
-        `patience_s`: how long a later call keeps retrying while the server is unavailable. `headers` are sent with
-        every call, for a proxy in front of the server.
+        `patience_s`: how long a later call keeps retrying while the server is unavailable, about which `say` is called
+        once. `headers` are sent with every call, for a proxy in front of the server.
 
         Raises ReviewError (nothing answers, not an Argilla server, or wrong key) and MissingDependency.
         """
-        self.url, self.workspace, self.patience_s = url.rstrip("/"), workspace, patience_s
+        self.url, self.workspace, self.patience_s, self.say = url.rstrip("/"), workspace, patience_s, say
         self.sdk = self._signed_in(api_key, dict(headers or {}))
 
     def _signed_in(self, api_key: str, headers: dict[str, str]) -> Any:
@@ -149,7 +152,7 @@ class Argilla:
     def _request(self, method: str, path: str, **arguments: Any) -> Any:
         import httpx
 
-        started, pause = time.monotonic(), 0.2
+        started, pause, is_known = time.monotonic(), 0.2, False
         while True:
             try:
                 answer = self.sdk.http_client.request(method, path, **arguments)
@@ -159,8 +162,12 @@ class Argilla:
             except httpx.TransportError as error:
                 problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
                 first = "Start it (`pairsmith review up`)"
-            if time.monotonic() - started + pause > self.patience_s:
+            waited_s = time.monotonic() - started
+            if waited_s + pause > self.patience_s:
                 raise self.unavailable_error(problem, first)
+            if waited_s > _SAID_AFTER_S and not is_known:
+                is_known = True
+                self.say(f"{self.url}: {problem} Trying again for up to {self.patience_s:,.0f} s.")
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 

@@ -142,7 +142,7 @@ def password(session: Session, name: str) -> None:
     from pairsmith.stages import review
     from pairsmith.terminal.screen import facts
 
-    with session.progress() as progress, review.argilla(session.project(), progress) as connected:
+    with session.progress() as progress, review.argilla(session.project(), progress, session.say) as connected:
         new = accounts.new_password(connected, name)
         if name == OWNER and session.project().spec.review.url is None:
             store_owner_password(default_home(), new)

@@ -69,7 +69,9 @@ def require_client() -> None:
 
 
 @contextmanager
-def argilla(project: Project, progress: Progress = unseen, *, leaves_running: bool = True) -> Iterator[Argilla]:
+def argilla(
+    project: Project, progress: Progress = unseen, say: Say = discard_message, *, leaves_running: bool = True
+) -> Iterator[Argilla]:
     """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running, and
     then stopped at the end unless `leaves_running`. Raises like `require_client`."""
     require_client()
@@ -90,7 +92,7 @@ def argilla(project: Project, progress: Progress = unseen, *, leaves_running: bo
         url, key = running.url, running.api_key
         is_borrowed = not leaves_running and not running.already_running
     try:
-        with Argilla(url, key, spec.workspace or "", headers=headers) as connected:
+        with Argilla(url, key, spec.workspace or "", headers=headers, say=say) as connected:
             yield connected
     finally:
         if is_borrowed:
@@ -117,7 +119,7 @@ def own_workspace(project: Project, progress: Progress, say: Say = discard_messa
         store = reading.enter_context(Store.open(url, write=False, say=say)) if Store.exists(url) else None
         if named is None:
             require_project_id(store)
-        with argilla(project, progress) as connected:
+        with argilla(project, progress, say) as connected:
             connected.workspace = workspace_of(project, store, connected) if store else named or ""
             reading.close()
             yield connected
@@ -157,7 +159,7 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source)
         population = judged_population(project, store, say, progress)
         if not review_status(project, store, population).enough:
-            with _suggesting_no_review(), argilla(project, progress) as connected:
+            with _suggesting_no_review(), argilla(project, progress, say) as connected:
                 if store.sampled():
                     connected.workspace = workspace_of(project, store, connected)
                     # Send what an interrupted run had drawn but not sent.
@@ -210,7 +212,7 @@ def push_rows(
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say, progress)
-        with argilla(project, progress) as connected:
+        with argilla(project, progress, say) as connected:
             pushed = send(project, store, population, connected, progress, more=more, take_over=take_over)
         _say_left(pushed, say)
         facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}

@@ -43,7 +43,7 @@ class Session:
     stopping: Stopping
     watcher: Watcher = NOBODY
     waited_for: list[str] = field(default_factory=list)
-    """What held the store while this command waited for it: `waited_for` with --json."""
+    """What this command waited for, a store that another one held or a server: `waited_for` with --json."""
     warnings: list[str] = field(default_factory=list)
     """What this command warned of: `warnings` with --json."""
 
@@ -115,7 +115,7 @@ class Session:
         return shown(silent=self.write_json is not None, watcher=self.watcher.progress)
 
     def say_waiting(self, line: str) -> None:
-        """`say` why the store cannot be opened yet."""
+        """`say` why the store cannot be opened yet, or that a server is away."""
         self.waited_for.append(line)
         self.say(line)
 

@@ -44,6 +44,7 @@ class LoopbackArgilla(OnThreads):
         self.requests: list[tuple[str, str]] = []
         self.wants: tuple[str, str] | None = None  # a header that a proxy in front of it requires
         self.refuses: str | None = None  # the body with which every request is refused
+        self.status = 422  # of what is refused
         self.version = "2.8.0"
         stub = self
 
@@ -55,7 +56,7 @@ class LoopbackArgilla(OnThreads):
                 path, _, query = self.path.removeprefix("/api/v1/").partition("?")
                 stub.requests.append((self.command, path))
                 if stub.refuses is not None:
-                    self.reply(stub.refuses.encode(), 422)
+                    self.reply(stub.refuses.encode(), stub.status)
                     return
                 answer = stub.read(path, query) if self.command == "GET" else {}
                 refused = bool(stub.wants) and self.headers.get(stub.wants[0]) != stub.wants[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.argilla import client
 from curate.argilla.client import _MAX_REQUEST_BYTES, Argilla, _chunks
 from curate.argilla.marks import MARK, format_mark
 from curate.argilla.pull import pull
@@ -95,6 +96,23 @@ def test_only_our_own_drafts_are_removed(server: LoopbackArgilla) -> None:
     removed = [path for method, path in server.requests if method == "DELETE"]
     assert removed[:2] == [f"datasets/{server.datasets[name].id}" for name in ("old", "cats-7")]
     assert not {server.datasets[name].id for name in ("theirs", "copied", "other")} & set(" ".join(removed).split("/"))
+
+
+def test_server_that_is_away_is_waited_for_with_a_word(
+    server: LoopbackArgilla, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`review pull --watch` stood still for minutes before it said that the server had gone. One that is away for a
+    moment is not worth a line."""
+    lines: list[str] = []
+    with Argilla(server.url, "key", "pairsmith", patience_s=0.7, say=lines.append) as argilla:
+        server.refuses, server.status = "out of order", 503
+        for after_s, count in ((9.0, 0), (0.1, 1)):
+            monkeypatch.setattr(client, "_SAID_AFTER_S", after_s)
+            with pytest.raises(ReviewError, match="Argilla fails"):
+                argilla.users()
+            assert len(lines) == count
+    assert lines[0].startswith(f"{server.url}: Argilla fails: ")
+    assert lines[0].endswith("Trying again for up to 1 s.")
 
 
 def test_extra_headers_are_sent_with_every_call(server: LoopbackArgilla) -> None:
