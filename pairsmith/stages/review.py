@@ -212,6 +212,12 @@ def push_rows(
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say, progress)
+        if not more and not store.sampled() and not any(row.accepted for row in population.rows.values()):
+            raise NoWork(
+                "curation accepted no row, so there is no share of good rows that people could estimate.",
+                fix="`pairsmith rows` shows the reason for each row. To have people look at some of them nevertheless: "
+                "`pairsmith review push --more`.",
+            )
         with argilla(project, progress, say) as connected:
             pushed = send(project, store, population, connected, progress, more=more, take_over=take_over)
         _say_left(pushed, say)

@@ -14,9 +14,11 @@ from pairsmith.receipts.outcome import PullOutcome
 from pairsmith.stages import review
 from pairsmith.stages.table import NO_AUDIENCE
 from pairsmith.teachers import teachers
+from schemas.errors import NoWork
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.reviews import Sampled
+from schemas.spec_file import load
 from schemas.store import Store
 from tests.curate.argilla.conftest import argilla_client
 from tests.curate.argilla.loopback_argilla import LoopbackArgilla
@@ -94,3 +96,16 @@ def test_watching_a_server_that_is_away_ends_without_a_second_wait(monkeypatch: 
         pass
     assert calls["POST"] == 99
     assert calls["DELETE"] <= 5
+
+
+def test_nothing_is_pushed_where_curation_accepted_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row fails a gate. A push started a server, sent nothing, and called that a step without rows."""
+    monkeypatch.setattr(teachers, "fingerprints_of", lambda *_: [SCOPE])
+    project(tmp_path)
+    spec = (tmp_path / "pairsmith.toml").read_text(encoding="utf-8").replace("min_words = 4", "min_words = 30")
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    strict = load(tmp_path)
+    with Store.open(Store.url_for(strict)) as store:
+        fill(strict, store)
+        with pytest.raises(NoWork, match=r"accepted no row.*`pairsmith rows` shows.*`pairsmith review push --more`"):
+            review.push_rows(strict, store, NO_AUDIENCE, more=False)
