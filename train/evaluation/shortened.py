@@ -39,7 +39,7 @@ class Shortened(Record):
         )
         if not self.most:
             return f"{self.system} cannot be used with this base: {room}, and not one {one} fits beside an input"
-        return f"{self.system} showed {self.range} {many}, as many as fit beside each input: {room}"
+        return f"{self.system} shows {self.range} {many}, as many as fit beside each input: {room}"
 
     @property
     def untried(self) -> str:
@@ -54,5 +54,5 @@ class Shortened(Record):
 def examples_shown(names: Sequence[str], exemplars: int, shortened: Iterable[Shortened]) -> str:
     """The number of examples in the prompts of a system, such as `5 examples`."""
     count = f"{exemplars} example{'s' * (exemplars != 1)}" if exemplars else "no examples"
-    ranges = [f"{one.range} fit" if len(names) == 1 else f"{one.system}: {one.range} fit" for one in shortened]
+    ranges = [f"{one.range} fit" if one.system == names[0] else f"{one.system}: {one.range} fit" for one in shortened]
     return f"{count} ({', '.join(ranges)})" if ranges else count

@@ -75,7 +75,8 @@ class System:
     """One system. `names` lists all names that turned out to mean the same system.
 
     `decoding` says whose settings `sampled` and `greedy` are. `schema` and `binding` are as in generation. `shortened`
-    are those of `names` whose prompts have no room for all examples.
+    tells of prompts that have no room for all examples; if there is none for a single one, the base has it, and that
+    system is left out.
     """
 
     names: tuple[str, ...]
@@ -229,7 +230,9 @@ def systems_of(
     for system in systems:
         same = merged.get(key := system.key(seeds))
         if same is not None:
-            system = replace(same, names=(*same.names, *system.names), shortened=(*same.shortened, *system.shortened))
+            # A prompt whose examples do not fit was not measured: its name is no other name of the base.
+            own = () if any(one.most == 0 for one in system.shortened) else system.names
+            system = replace(same, names=(*same.names, *own), shortened=(*same.shortened, *system.shortened))
         merged[key] = system
     return tuple(merged.values())
 

@@ -142,8 +142,8 @@ def test_missing_answers_are_requested_again(tiny_base: Base, trained: TrainResu
 
 def test_refusals_are_reported_in_the_servers_words(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """A prompt longer than the model's context, e.g. with forty labels, is refused: that is neither an empty nor a cut
-    answer, and more tokens would not help. The verdict says so too. Examples would make it longer still, so few-shot is
-    the base."""
+    answer, and more tokens would not help. The verdict says so too. Examples would make it longer still, so few-shot
+    cannot be used."""
     long = {"name": "images", "system": "Rewrite the prompt.", "style": "In a rich style. " * 400}
     evaluated = project(tmp_path, task=long, train={"base": str(tiny_base.folder)})
     with Store.open(Store.url_for(evaluated)) as store:
@@ -154,10 +154,10 @@ def test_refusals_are_reported_in_the_servers_words(tiny_base: Base, trained: Tr
     assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
     assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
     (base,) = describe_refusals(measured)
-    assert base.startswith("12 answers of base = few-shot refused, ")
+    assert base.startswith("12 answers of base refused, ")
     ways, flip = why_incomplete(measured, measured.system("base"))
     assert ways.startswith("12 refused (it answered \"HTTP 400: This model's context holds 512")
-    assert flip == "the prompt of base = few-shot was shorter, or the context of its model longer"
+    assert flip == "the prompt of base was shorter, or the context of its model longer"
     assert any(line.startswith("few-shot cannot be used with this base") for line in verdict(measured).because)
 
 

@@ -16,6 +16,7 @@ from tests.train.evaluated import project
 from tests.train.evaluation.test_systems import BASE, HERE, TUNED
 from train.evaluation.prompt_room import Room
 from train.evaluation.retrieval import Nearest
+from train.evaluation.shortened import examples_shown
 from train.evaluation.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
 
 ROWS = [Exemplar(input=text, output=f"{text}, in warm light") for text in ("a red clock", "old clocks", "two boats")]
@@ -118,17 +119,20 @@ def test_the_farthest_rows_give_way_to_a_small_context(tmp_path: Path, context: 
     assert [one.range for one in system.shortened] == (["1 of 3"] if len(shown) == 1 else [])
 
 
-def test_retrieval_without_room_for_a_row_is_the_base(tmp_path: Path) -> None:
-    """And no obstacle to a verdict, which says that retrieval cannot be used with this base."""
+def test_retrieval_without_room_for_a_row_is_left_out(tmp_path: Path) -> None:
+    """It is no obstacle to a verdict, which says that retrieval cannot be used with this base, and nothing claims that
+    it was measured."""
     room = Room(30, 20, characters_of_turns)
     systems = systems_of(project(tmp_path), [input_seed("a clock")], MODELS, ROWS, room)
-    assert [system.names for system in systems] == [("base", "few-shot", "retrieval"), ("tuned",)]
+    assert [system.names for system in systems] == [("base",), ("tuned",)]
     few_shot, retrieval = systems[0].shortened
     assert (few_shot.system, few_shot.range, retrieval.range) == ("few-shot", "none of 1", "none of 1")
     assert retrieval.in_words == (
         "retrieval cannot be used with this base: the base's context holds 30 tokens for prompt and answer, of which"
         " the answer gets 20, and not one training row fits beside an input"
     )
+    shown = examples_shown(systems[0].names, systems[0].exemplars, systems[0].shortened)
+    assert shown == "no examples (few-shot: none of 1 fit, retrieval: none of 1 fit)"
 
 
 def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
