@@ -14,7 +14,8 @@ from schemas.records import Messages, Seed
 from schemas.spec import Exemplar
 from tests.train.evaluated import project
 from tests.train.evaluation.test_systems import BASE, HERE, TUNED
-from train.evaluation.prompt_room import Room
+from train.base_models.base_model import Base
+from train.evaluation.prompt_room import Room, room_of
 from train.evaluation.retrieval import Nearest
 from train.evaluation.shortened import examples_shown
 from train.evaluation.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
@@ -133,6 +134,23 @@ def test_retrieval_without_room_for_a_row_is_left_out(tmp_path: Path) -> None:
     )
     shown = examples_shown(systems[0].names, systems[0].exemplars, systems[0].shortened)
     assert shown == "no examples (few-shot: none of 1 fit, retrieval: none of 1 fit)"
+
+
+@pytest.mark.parametrize(("more", "context", "answer"), [
+    ({"sampling": {"max_tokens": 64}}, 512, 64),
+    ({"sampling": {"max_tokens": 400}}, 512, 256),
+    ({"sampling": {"max_tokens": 400}, "vllm": True}, 512, 400),
+    ({"sampling": {"max_tokens": 64}, "vllm": True, "vllm_args": ["--max-model-len=300"]}, 300, 64),
+])  # fmt: skip
+def test_the_answer_has_its_part_of_the_context(
+    tmp_path: Path, more: dict[str, object], context: int, answer: int
+) -> None:
+    """The embedded server shortens `max_tokens` to what a prompt leaves, so a limit of most of the context must not
+    crowd out every row. vLLM refuses a prompt that does not leave room for all of it."""
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 512}')
+    room = room_of(Base("b", tmp_path, "h"), project(tmp_path, evaluate=more).spec, {})
+    assert room is not None
+    assert (room.context, room.answer) == (context, answer)
 
 
 def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
