@@ -73,7 +73,7 @@ def as_many_as_fit(
     """The messages with up to `wanted` examples that fit (`builder(3)` writes those with three), and what was shown if
     that is fewer for any of `seeds`."""
     full = builder(wanted)
-    if room is None or not wanted or all(room.holds(full(seed)) for seed in seeds):
+    if room is None or not wanted:
         return full, None
     fitting: dict[str, int] = {}
 
@@ -86,6 +86,8 @@ def as_many_as_fit(
     for seed in seeds:
         messages(seed)
     shown = [fitting[seed.id] for seed in seeds]
+    if min(shown, default=wanted) == wanted:
+        return messages, None
     return messages, Shortened(
         system=name,
         wanted=wanted,
