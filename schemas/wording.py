@@ -45,5 +45,9 @@ def apart(before: float, after: float) -> tuple[str, str]:
     """Two measured numbers with two decimals, or with as many as tell them apart, at most five; and one digit of a
     number that these would show as 0."""
     digits = next((most for most in range(2, 6) if f"{before:.{most}f}" != f"{after:.{most}f}"), 2)
-    first, second = (f"{n:.{digits}f}" if not n or round(n, digits) else f"{n:.1g}" for n in (before, after))
-    return first, second
+    return decimals(before, digits), decimals(after, digits)
+
+
+def decimals(number: float, digits: int = 2) -> str:
+    """A measured number with `digits` decimals, or with one digit if these would show it as 0."""
+    return f"{number:.{digits}f}" if not number or round(number, digits) else f"{number:.1g}"

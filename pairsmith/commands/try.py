@@ -42,6 +42,8 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
         trained = latest_adapter(project, store)
         first = Seed(kind="input", text=text or "-", source="try")
         plan = plan_evaluation(project, [first], trained, None, imported=store.active_seeds())
+    for shortened in (one for system in plan.systems for one in system.shortened):
+        session.say(f"warning: {shortened.in_words}.")
     results: list[dict[str, Any]] = []
 
     async def ask_all() -> None:

@@ -26,6 +26,7 @@ from train.evaluation.metrics import (
 )
 from train.evaluation.relation import unmeasured_modes, untuned
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
+from train.evaluation.shortened import examples_shown
 from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
@@ -291,7 +292,7 @@ def adapter(evaluation: Evaluation) -> str:
 def described(evaluation: Evaluation, system: SystemResult) -> str:
     """A system in one line: its model, its examples, its decoding."""
     model = f"{evaluation.system(BASE).model} + adapter" if TUNED in system.names else system.model
-    shown = counted(system.exemplars, "example", "examples") if system.exemplars else "no examples"
+    shown = examples_shown(system.names, system.exemplars, system.shortened)
     return f"{model}, {shown}, {decoding(evaluation, system)}"
 
 

@@ -147,6 +147,7 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
     yield from (f"warning: {words}" for words in describe_void_references(void))
     yield from _unreferenced(measurement)
     yield from _untested(measurement)
+    yield from (f"warning: {one.in_words}." for system in measurement.systems for one in system.shortened)
     yield from warnings(project.spec)
 
 

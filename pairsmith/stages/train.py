@@ -24,7 +24,7 @@ from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.store.latest import last_good, latest
-from schemas.wording import apart, capital, counted, examples
+from schemas.wording import apart, capital, counted, decimals, examples
 
 if TYPE_CHECKING:
     from train.base_models.base_model import Base
@@ -113,7 +113,7 @@ def _ended(result: TrainResult) -> Interrupted:
     from train.results import no_gain_warning
 
     kept, kept_loss = result.kept_step or result.steps, result.kept_loss
-    loss = "" if kept_loss is None else f", validation loss {kept_loss:.2f}"
+    loss = "" if kept_loss is None else f", validation loss {decimals(kept_loss)}"
     gain = no_gain_warning(result.validation[0].loss if result.validation else None, kept_loss)
     return Interrupted(
         f"the training was stopped after {result.steps} of {result.planned_steps} steps; its best state (step {kept}"

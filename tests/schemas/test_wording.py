@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.wording import apart
+from schemas.wording import apart, decimals
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,8 @@ from schemas.wording import apart
 def test_two_losses_are_told_apart(before: float, after: float, shown: tuple[str, str]) -> None:
     """A training that changed the loss does not read `0.69 to 0.69`, and a small loss is not shown as 0."""
     assert apart(before, after) == shown
+
+
+def test_a_small_loss_is_not_shown_as_none() -> None:
+    """A training that was stopped at a validation loss of 0.0042 was reported with 0.00."""
+    assert [decimals(loss) for loss in (0.0042, 1.416, 0.0)] == ["0.004", "1.42", "0.00"]

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -90,17 +91,7 @@ class AnswerCollector:
             await stack.enter_async_context(self._reporting(endpoint.url if has_health_route else None))
             # One ledger per system: the same model has other attempts as a teacher than as a base. A model that
             # returns only reasoning is a result here, not a reason to stop.
-            ledgers = [
-                Ledger(
-                    self._store,
-                    endpoint,
-                    system.model.settings if model.local is None else free(system.model.settings),
-                    concurrency=concurrency,
-                    keep_asking=True,
-                    stage="evaluate",
-                )
-                for system in systems
-            ]
+            ledgers = [self._ledger(system, endpoint) for system in systems]
             answers = [
                 await self._ask_system(system, ledger, self._modes, self._plan.seeds)
                 for system, ledger in zip(systems, ledgers, strict=True)
@@ -115,6 +106,20 @@ class AnswerCollector:
             ]
             costs = [cost for ledger in ledgers for cost in ledger.costs]
             return Round(answers, adapter_check, endpoint.sent, costs, validation)
+
+    async def recalled(self, system: System) -> dict[Mode, Answers] | None:
+        """The answers of a local system without starting its model; None if one is not in the store."""
+        async with Endpoint("http://localhost", system.name) as unasked:  # nothing listens there, and nothing is sent
+            ledger, seeds = self._ledger(system, unasked), self._plan.seeds
+            for mode, seed in product(self._modes, seeds):
+                if ledger.count_missing_samples(_question(system, seed, mode), self._samples[mode]):
+                    return None
+            return await self._ask_system(system, ledger, self._modes, seeds)
+
+    def _ledger(self, system: System, endpoint: Endpoint) -> Ledger:
+        settings, concurrency = system.model.settings, self._plan.spec.evaluate.concurrency
+        teacher = settings if system.model.local is None else free(settings)
+        return Ledger(self._store, endpoint, teacher, concurrency=concurrency, keep_asking=True, stage="evaluate")
 
     @asynccontextmanager
     async def _serve(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
@@ -196,8 +201,7 @@ class AnswerCollector:
 
     async def _ask_seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        asked = Question(system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name)
-        answers = await ledger.answer(asked, samples)
+        answers = await ledger.answer(_question(system, seed, mode), samples)
         rows = [await asyncio.to_thread(self._ledger_rows, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, (call, _)) in enumerate(zip(answers, rows, strict=True)):
@@ -231,6 +235,10 @@ class AnswerCollector:
         if isinstance(answer, Completion):
             calls = [call for call in calls if call.attempt <= answer.attempt]
         return (calls[-1], calls) if calls else (None, [])
+
+
+def _question(system: System, seed: Seed, mode: Mode) -> Question:
+    return Question(system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name)
 
 
 def _combine(answers: Sequence[Answers]) -> Answers:

@@ -51,6 +51,7 @@ from train.evaluation.metrics import (
     pick_examples,
     summarise,
 )
+from train.evaluation.prompt_room import room_of
 from train.evaluation.references import GivenAnswer, compare_with_references
 from train.evaluation.systems import (
     ASK_TIMEOUT_S,
@@ -195,7 +196,8 @@ def plan_evaluation(
     if not seeds:
         raise NoWork("there is no input to evaluate on.", fix="Pass inputs that are not in the training data.")
     models = _models(spec, base, trained, teacher)
-    systems = systems_of(project, seeds, models, rows)
+    room = room_of(base, spec, trained.settings.template_arguments)
+    systems = systems_of(project, seeds, models, rows, room)
     judges = judging(project, spec.evaluate.judges)
     return EvaluationPlan(
         spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation), learned=tuple(rows),
@@ -333,7 +335,8 @@ def _side_by_side(plan: EvaluationPlan) -> tuple[Example, ...]:
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
     """The greedy pass rate of the tuned model on `plan.validation`. None if no answer arrived, or if only the form
-    of a label or a record could be checked. The base is asked only to compare a merged model with it.
+    of a label or a record could be checked. The base is asked only to compare a merged model with it, and no model is
+    started for answers that the store has.
     """
     if is_form_only(plan.checks.names):
         return None
@@ -341,8 +344,10 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
     systems = (plan.systems[0], plan.systems[-1]) if merged else plan.systems[-1:]
     validation_plan = replace(plan, seeds=plan.validation, systems=systems, validation=())
     collector = AnswerCollector(validation_plan, store, progress, ["greedy"])
-    rounds = [await collector.ask([system], None) for system in validation_plan.systems]
-    outputs, usage, *_ = rounds[-1].answers[0]["greedy"]
+    answers = await collector.recalled(systems[-1])
+    if answers is None:
+        answers = [await collector.ask([system], None) for system in systems][-1].answers[0]
+    outputs, usage, *_ = answers["greedy"]
     return summarise(outputs, usage, plan.checks.names, groups=validation_plan.groups).pass_rate
 
 
@@ -374,6 +379,7 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         revision=system.model.settings.revision,
         system_prompt=prompt.content if prompt.role == "system" else "",
         exemplars=system.exemplars,
+        shortened=system.shortened,
         decoding=system.decoding,
         sampling=system.sampled,
         greedy_sampling=system.greedy,

@@ -10,6 +10,7 @@ from train.evaluation.metrics import MODES, Evaluation, Mode, Output, SystemResu
 
 MAX_UNKNOWN = 0.02
 _MORE_COMPLETE = "more answers of {} were complete: "
+_LONGER_CONTEXT = "the prompt of {} was shorter, or the context of its model longer"
 _COMPLETE_ANSWERS = {
     "cut": _MORE_COMPLETE + "raise evaluate.sampling.max_tokens, or look at its answers",
     "looping": _MORE_COMPLETE + "look at what it writes",
@@ -28,6 +29,8 @@ def why_incomplete(evaluation: Evaluation, system: SystemResult, modes: Collecti
     refusals = Counter(one.reasons[REFUSAL] for one in outputs if REFUSAL in one.reasons)
     message = f' (it answered "{refusals.most_common(1)[0][0]}")' if most == "refused" and refusals else ""
     listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
+    if most == "refused" and any("context" in text for text in refusals):
+        return f"{listed}{message}", _LONGER_CONTEXT.format(system.label)
     return listed, _COMPLETE_ANSWERS[most].format(system.label) + message
 
 

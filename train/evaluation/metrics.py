@@ -17,6 +17,7 @@ from train.evaluation.comparison import TUNED as TUNED
 from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last, ends_in_loop, is_measured
 from train.evaluation.intervals import ALONE, Interval, grouped, share
 from train.evaluation.judgements import JudgedEvaluation, win_rates
+from train.evaluation.shortened import Shortened
 from train.results import rename_old_keys
 
 Mode = Literal["sampled", "greedy"]
@@ -180,7 +181,7 @@ class ModeResult(Record):
 
 class SystemResult(Record):
     """One system and its numbers. `names` lists all systems that turned out to be identical: the same prompts to the
-    same model, decoded alike. `system_prompt` is the one of its first input.
+    same model, decoded alike. `system_prompt` is the one of its first input, `shortened` as in `System`.
 
     `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings,
     absent in evaluations of earlier versions, where all used the evaluation's decoding. `priced_by` names the source of
@@ -194,6 +195,7 @@ class SystemResult(Record):
     revision: str | None
     system_prompt: str
     exemplars: int
+    shortened: tuple[Shortened, ...] = ()
     decoding: Decoding = "evaluation"
     sampling: Sampling | None = None
     greedy_sampling: Sampling | None = None
@@ -213,8 +215,7 @@ class SystemResult(Record):
     @property
     def usd_per_1000(self) -> float | None:
         """US dollars per thousand outputs requested one at a time, as the greedy ones are; else of the sampled ones."""
-        priced: ModeResult = getattr(self, self.priced_mode)
-        return priced.usd_per_1000
+        return getattr(self, self.priced_mode).usd_per_1000  # type: ignore[no-any-return]
 
     @property
     def priced_mode(self) -> Mode:
@@ -326,8 +327,8 @@ class Evaluation(Record):
 
         def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
             summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
-            names = ("by_reference",) * bool(summary.pass_rate and summary.complete)
-            names += ("invented", "tokens_per_s", "shared")
+            compared = ("by_reference",) * bool(summary.pass_rate and summary.complete)
+            names = (*compared, "invented", "tokens_per_s", "shared")
             kept = {of: getattr(result, of) for of in names}
             return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
@@ -354,7 +355,7 @@ class Evaluation(Record):
 
     @property
     def number_of_groups(self) -> int:
-        """The number of groups of inputs, counting each input without a group as one."""
+        """The number of groups; an input without one is one."""
         return self.seeds - len(self.groups) + len({*self.groups.values()})
 
     def more_inputs(self, number: int) -> str:
@@ -390,8 +391,7 @@ def summarise(
 ) -> ModeResult:
     """One system under one decoding. `usage` and `usd` are totals; `timed`: tokens and seconds of all answers."""
     answers = [output for output in outputs if output.answered]
-    counts = by_seed(answers)
-    seeds = sorted(counts)
+    seeds = sorted(counts := by_seed(answers))
     measured, complete = is_measured(outputs), any(output.whole for output in answers)
     checked = names if measured and complete else ()
     tokens, answer_seconds = timed or (usage.completion_tokens, sum(output.seconds for output in answers))

@@ -19,10 +19,11 @@ from schemas.spec import Exemplar, Spec, TeacherSettings
 from synth.generators import columns_of, rendering
 from train.evaluation.checks import Checks
 from train.evaluation.metrics import TUNED, Decoding, Mode
+from train.evaluation.prompt_room import MessageBuilder, Room, as_many_as_fit
 from train.evaluation.retrieval import Nearest
+from train.evaluation.shortened import Shortened
 from train.results import TrainResult
 
-MessageBuilder = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
 # Keys of `[evaluate]` that do not affect any result; the use of vLLM is part of the models' revisions.
 _KEYS_WITHOUT_EFFECT = frozenset({"concurrency", "resamples", "ship_at", "vllm", "vllm_python", "vllm_args"})
@@ -73,7 +74,9 @@ class Models(NamedTuple):
 class System:
     """One system. `names` lists all names that turned out to mean the same system.
 
-    `decoding` says whose settings `sampled` and `greedy` are. `schema` and `binding` are as in generation.
+    `decoding` says whose settings `sampled` and `greedy` are. `schema` and `binding` are as in generation. `shortened`
+    tells of prompts that have no room for all examples; if there is none for a single one, the base has it, and that
+    system is left out.
     """
 
     names: tuple[str, ...]
@@ -85,6 +88,7 @@ class System:
     greedy: Sampling
     schema: Json | None = None
     binding: bool = True
+    shortened: tuple[Shortened, ...] = ()
 
     @property
     def name(self) -> str:
@@ -185,7 +189,7 @@ def test_set_hash(seeds: Sequence[Seed]) -> str:
 
 
 def systems_of(
-    project: Project, seeds: Sequence[Seed], models: Models, rows: Sequence[Exemplar] = ()
+    project: Project, seeds: Sequence[Seed], models: Models, rows: Sequence[Exemplar] = (), room: Room | None = None
 ) -> tuple[System, ...]:
     """The systems in the order of the report, with identical ones merged; the tuned one is last.
 
@@ -193,7 +197,7 @@ def systems_of(
     retrieval: the same with as many of `rows`, the tuned model's training rows, as are nearest to each input; left out
     without rows. teacher: the spec's teacher as in generation, with generation's messages, decoding, schema and
     attempts. tuned: the adapter with `task.system` and nothing else. All but the teacher are decoded as
-    `evaluate.sampling` says.
+    `evaluate.sampling` says. few-shot and retrieval show as many examples as there is `room` for.
     """
     spec = project.spec
     prompt = prompts.load(spec.generate.forward.prompt, project.folder)
@@ -201,26 +205,40 @@ def systems_of(
     shown = spec.exemplars if "exemplars" in prompt.variables else ()
     sampled, greedy = decodings(spec)
 
-    def as_evaluated(name: str, model: Model, exemplars: int, messages: MessageBuilder) -> System:
-        return System((name,), model, exemplars, messages, "evaluation", sampled, greedy)
+    def as_evaluated(name: str, model: Model, messages: MessageBuilder) -> System:
+        return System((name,), model, 0, messages, "evaluation", sampled, greedy)
+
+    def with_examples(name: str, builder: Callable[[int], MessageBuilder], wanted: int) -> System:
+        messages, shortened = as_many_as_fit(name, builder, wanted, seeds, room)
+        shown = wanted if shortened is None else shortened.most
+        return replace(
+            as_evaluated(name, models.base, messages), exemplars=shown, shortened=tuple(filter(None, [shortened]))
+        )
+
+    @cache
+    def few_shot(count: int) -> MessageBuilder:
+        return _prompt_messages(prompt, spec, shown[:count], form)
 
     systems = [
-        as_evaluated("base", models.base, 0, _prompt_messages(prompt, spec, (), form)),
-        as_evaluated("few-shot", models.base, len(shown), _prompt_messages(prompt, spec, shown, form)),
-        *_retrieval_systems(as_evaluated, models.base, seeds, rows, len(shown) or RETRIEVED, (prompt, spec, form)),
+        as_evaluated("base", models.base, few_shot(0)),
+        with_examples("few-shot", few_shot, len(shown)),
+        *_retrieval_systems(with_examples, seeds, rows, len(shown) or RETRIEVED, (prompt, spec, form)),
         *([] if models.teacher is None else [_teacher_system(spec, prompt, models.base, models.teacher, form)]),
-        as_evaluated(TUNED, models.tuned, 0, _tuned_messages(spec)),
+        as_evaluated(TUNED, models.tuned, _tuned_messages(spec)),
     ]
     merged: dict[str, System] = {}
     for system in systems:
         same = merged.get(key := system.key(seeds))
-        merged[key] = system if same is None else replace(same, names=(*same.names, *system.names))
+        if same is not None:
+            # A prompt whose examples do not fit was not measured: its name is no other name of the base.
+            own = () if any(one.most == 0 for one in system.shortened) else system.names
+            system = replace(same, names=(*same.names, *own), shortened=(*same.shortened, *system.shortened))
+        merged[key] = system
     return tuple(merged.values())
 
 
 def _retrieval_systems(
-    as_evaluated: Callable[[str, Model, int, MessageBuilder], System],
-    base: Model,
+    with_examples: Callable[[str, Callable[[int], MessageBuilder], int], System],
     seeds: Sequence[Seed],
     rows: Sequence[Exemplar],
     count: int,
@@ -235,15 +253,22 @@ def _retrieval_systems(
     nearest = Nearest([row.input for row in rows], [seed.asked for seed in seeds])
 
     @cache
-    def builder_for(text: str) -> MessageBuilder:
-        chosen: dict[str, Exemplar] = {}
+    def chosen(text: str) -> list[Exemplar]:
+        rows_: dict[str, Exemplar] = {}
         for at in nearest.order(text):
-            if len(chosen) == count:
+            if len(rows_) == count:
                 break
-            chosen.setdefault(rows[at].input if form.labels else rows[at].output, rows[at])
-        return _prompt_messages(prompt, spec, [*chosen.values()][::-1], form)
+            rows_.setdefault(rows[at].input if form.labels else rows[at].output, rows[at])
+        return [*rows_.values()]
 
-    return [as_evaluated("retrieval", base, min(count, len(rows)), lambda seed: builder_for(seed.asked)(seed))]
+    @cache
+    def asking_about(text: str, number: int) -> MessageBuilder:
+        return _prompt_messages(prompt, spec, chosen(text)[:number][::-1], form)
+
+    def builder(number: int) -> MessageBuilder:
+        return lambda seed: asking_about(seed.asked, number)(seed)
+
+    return [with_examples("retrieval", builder, min(count, len(rows)))]
 
 
 def _teacher_system(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings, form: AnswerForm) -> System:

@@ -109,6 +109,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     concluded = _unless_form_only(evaluation, relations, ship_at, concluded)
     concluded = _unless_incomplete(evaluation, relations, concluded)
     concluded = _unless_unscored(evaluation, relations, concluded)
+    concluded = _noting_shortened(evaluation, concluded)
     decision, fine_tune, because, flips = _noting_gates_only(evaluation, concluded)
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
@@ -221,6 +222,14 @@ def _noting_gates_only(evaluation: Evaluation, concluded: _Conclusion) -> _Concl
     is_possible = evaluation.number_of_groups >= LEAST_TEST_INPUTS and not _passes_nothing(evaluation)
     flips = [*concluded.flips, *([_INDEPENDENT_CHECK] if is_possible else [])]
     return concluded._replace(because=[*concluded.because, GATES_ONLY_NOTE], flips=flips)
+
+
+def _noting_shortened(evaluation: Evaluation, concluded: _Conclusion) -> _Conclusion:
+    """With a reason for each prompt that had no room for all examples; what it would do with them was not measured."""
+    shortened = [one for system in untuned(evaluation) for one in system.shortened]
+    untried = [one.untried for one in shortened] if concluded.fine_tune == "fine-tune" else []
+    because = [*concluded.because, *(one.in_words for one in shortened)]
+    return concluded._replace(because=because, flips=[*concluded.flips, *untried])
 
 
 def _unscored_systems(systems: Iterable[SystemResult], hanging: Collection[str]) -> Iterator[str]:

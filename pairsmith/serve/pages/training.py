@@ -27,10 +27,10 @@ from pairsmith.serve.pages.figures import (
 )
 from pairsmith.serve.pages.shell import page_router, project_page
 from pairsmith.serve.state import state_of
-from pairsmith.style.numbers import count, duration, rounded
+from pairsmith.style.numbers import MISSING, count, duration, rounded
 from schemas.records import Artifact
 from schemas.store.latest import latest
-from schemas.wording import counted, examples
+from schemas.wording import apart, counted, decimals, examples
 from train.results import Step, TrainResult, Validation
 
 router = page_router()
@@ -95,9 +95,9 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
     if result is None:
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
     sentence = f"Trained on {examples(result.train_rows, result.settings.objective)} in {duration(result.seconds)}"
-    if result.validation:
-        first, after = result.validation[0].loss, result.kept_loss
-        return f"{sentence}; validation loss went from {rounded(first, 2)} to {rounded(after, 2)}."
+    if result.validation and result.kept_loss is not None:
+        losses = " to ".join(apart(result.validation[0].loss, result.kept_loss))
+        return f"{sentence}; validation loss went from {losses}."
     return f"{sentence}."
 
 
@@ -123,7 +123,11 @@ def _figures(reported: JobProgress | None) -> list[tuple[str, str, str]]:
     speed = f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"
     return [
         ("step", count(progress.done), f"of {count(progress.total)}" if progress.total else ""),
-        ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else ""),
+        (
+            "loss",
+            MISSING if loss is None else decimals(loss),
+            f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "",
+        ),
         (
             "memory",
             f"{rounded(memory)} GiB" if memory else "—",
@@ -156,8 +160,8 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
 def _curve_caption(steps: list[Step], validation: list[Validation]) -> str:
     if not steps:
         return ""
-    sentence = f"Training loss {rounded(steps[0].loss, 2)} to {rounded(steps[-1].loss, 2)} so far"
-    return f"{sentence}; validation loss {rounded(validation[-1].loss, 2)}." if validation else f"{sentence}."
+    sentence = f"Training loss {' to '.join(apart(steps[0].loss, steps[-1].loss))} so far"
+    return f"{sentence}; validation loss {decimals(validation[-1].loss)}." if validation else f"{sentence}."
 
 
 def _mask(text: str) -> Markup:

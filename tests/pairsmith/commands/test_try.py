@@ -143,10 +143,12 @@ def test_max_tokens_are_reduced_to_the_context(folder: Path) -> None:
 
 
 def test_an_input_longer_than_the_context_is_an_error(folder: Path) -> None:
-    """Every system refuses it with a clear message; it is neither called cut nor a success."""
+    """Every system refuses it with a clear message; it is neither called cut nor a success. That few-shot is not asked,
+    because no example fits beside such an input, is said."""
     done = pairsmith(folder, "try", "a fox " * 400)
     assert done.returncode == 8, done.stderr
-    assert done.stdout.count("(refused") == 3
+    assert done.stdout.count("(refused") == 2
+    assert "few-shot cannot be used with this base" in " ".join(done.stderr.split())
     assert "cut" not in done.stdout
     assert "no system could process" in done.stderr
 

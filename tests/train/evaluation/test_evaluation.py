@@ -7,18 +7,19 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pairsmith.report.proof import failed_checks, flaws
+from pairsmith.report.proof import described, failed_checks, flaws
 from pairsmith.stages.evaluate import _unreferenced, _untested
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
-from schemas.spec import TeacherSettings
+from schemas.spec import Exemplar, TeacherSettings
 from schemas.step_names import REFERENCE
 from schemas.store import Store
 from synth.endpoints.endpoint import Endpoint
@@ -34,11 +35,12 @@ from train.evaluation.checks import checks_for
 from train.evaluation.evaluation import measure_or_load, plan_evaluation, validated
 from train.evaluation.failures import describe_refusals, why_not
 from train.evaluation.held_out import held_out_seeds, validation_seeds
+from train.evaluation.incomplete import why_incomplete
 from train.evaluation.intervals import share
 from train.evaluation.metrics import Evaluation, ModeResult, ReferenceResult
 from train.evaluation.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.evaluation.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
-from train.evaluation.verdict import is_form_only
+from train.evaluation.verdict import is_form_only, verdict
 from train.results import TrainResult
 from train.sft import tune
 
@@ -140,20 +142,44 @@ def test_missing_answers_are_requested_again(tiny_base: Base, trained: TrainResu
 
 def test_refusals_are_reported_in_the_servers_words(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """A prompt longer than the model's context, e.g. with forty labels, is refused: that is neither an empty nor a cut
-    answer, and more tokens would not help."""
+    answer, and more tokens would not help. The verdict says so too. Examples would make it longer still, so few-shot
+    cannot be used."""
     long = {"name": "images", "system": "Rewrite the prompt.", "style": "In a rich style. " * 400}
     evaluated = project(tmp_path, task=long, train={"base": str(tiny_base.folder)})
     with Store.open(Store.url_for(evaluated)) as store:
         with_seeds(store)
         plan = plan_evaluation(evaluated, held_out_seeds(store, evaluated.spec), trained, None)
         measured = asyncio.run(measure_or_load(plan, store, tmp_path, None))
-    for name in ("base", "few-shot"):
-        outputs = [output for output in measured.outputs if output.system == name]
-        assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
-        assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
-    base, few_shot = describe_refusals(measured)
-    assert base.startswith("12 answers of base refused, for example: HTTP 400: This model's context")
-    assert few_shot.startswith("12 answers of few-shot refused, ")
+    outputs = [output for output in measured.outputs if output.system == "base"]
+    assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
+    assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
+    (base,) = describe_refusals(measured)
+    assert base.startswith("12 answers of base refused, ")
+    ways, flip = why_incomplete(measured, measured.system("base"))
+    assert ways.startswith("12 refused (it answered \"HTTP 400: This model's context holds 512")
+    assert flip == "the prompt of base was shorter, or the context of its model longer"
+    assert any(line.startswith("few-shot cannot be used with this base") for line in verdict(measured).because)
+
+
+def test_examples_that_do_not_fit_are_left_out(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """Prompts of retrieval with five rows of 150 tokens were refused by a base with a context of 512, and nothing could
+    ever ship. Each shows as many rows as fit; report and verdict say how many, and which context would show all. The
+    answers to greedy and sampled requests arrive."""
+    evaluated = project(tmp_path, exemplars=[], train={"base": str(tiny_base.folder)})
+    rows = [Exemplar(input=f"a fox number {n}", output=f"{n} light " * 50) for n in range(9)]
+    with Store.open(Store.url_for(evaluated)) as store:
+        with_seeds(store)
+        plan = plan_evaluation(evaluated, held_out_seeds(store, evaluated.spec), trained, None, rows=rows)
+        measured = asyncio.run(measure_or_load(plan, store, tmp_path, None))
+    retrieval = measured.system("retrieval")
+    assert (retrieval.sampled.refused, retrieval.greedy.refused) == (0, 0)
+    (shortened,) = retrieval.shortened
+    assert (shortened.wanted, shortened.context, shortened.answer) == (5, 512, 6)
+    assert 1 <= shortened.fewest <= shortened.most == retrieval.exemplars < 5
+    assert shortened.needed > 512
+    assert f"{shortened.range} fit" in described(measured, retrieval)
+    assert shortened.in_words in verdict(measured).because
+    assert Evaluation.model_validate_json(Path(measured.path).read_bytes()).systems == measured.systems
 
 
 @pytest.mark.parametrize(("kind", "more", "is_check"), [
@@ -338,6 +364,22 @@ def test_the_learning_curve_asks_for_greedy_answers_alone(
         sent = [call.request for key in call_index(store) for call in store.calls(key)]
     assert [request["temperature"] for request in sent] == [0.0] * 3
     assert (numbers["done"], numbers["total"]) == (3, 3)
+
+
+def test_no_model_is_started_for_known_answers(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning curve that is drawn again started the model of every part, ten seconds each, to ask it nothing."""
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
+    seeds = [Seed(kind="input", text=f"a fox number {n}", source=f"seeds.jsonl:{n}") for n in range(3)]
+    with Store.open(Store.url_for(evaluated)) as store:
+        plan = plan_evaluation(evaluated, seeds, trained, None, validation=seeds)
+        first = run(validated(plan, store))
+        monkeypatch.setattr("train.evaluation.answering.serving", None)
+        assert run(validated(plan, store)) == first is not None
+        more = replace(plan, validation=(*seeds, Seed(kind="input", text="a new fox", source="seeds.jsonl:9")))
+        with pytest.raises(TypeError):
+            run(validated(more, store))
 
 
 def test_an_empty_test_split_is_an_error(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import Seed
+from schemas.records import Messages, Seed
 from schemas.spec import Exemplar
 from tests.train.evaluated import project
 from tests.train.evaluation.test_systems import BASE, HERE, TUNED
+from train.base_models.base_model import Base
+from train.evaluation.prompt_room import Room, room_of
 from train.evaluation.retrieval import Nearest
+from train.evaluation.shortened import examples_shown
 from train.evaluation.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
 
 ROWS = [Exemplar(input=text, output=f"{text}, in warm light") for text in ("a red clock", "old clocks", "two boats")]
@@ -28,6 +31,10 @@ def input_seed(text: str) -> Seed:
 def retrieval(folder: Path, rows: list[Exemplar], *seeds: Seed, **more: object) -> list[System]:
     systems = systems_of(project(folder, **more), seeds, MODELS, rows)
     return [system for system in systems if "retrieval" in system.names]
+
+
+def characters_of_turns(messages: Messages) -> int:
+    return sum(len(message.content) for message in messages if message.role != "system")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +103,54 @@ def test_without_exemplars_retrieval_still_shows_rows(tmp_path: Path) -> None:
     assert len([text for text in contents if "warm light" in text]) == 3
     assert contents[-3].endswith("a red wall clock")
     assert contents[-2] == ROWS[0].output
+
+
+@pytest.mark.parametrize(
+    ("context", "shown"), [(400, ["two boats", "old clocks", "a red clock"]), (200, ["a red clock"])]
+)
+def test_the_farthest_rows_give_way_to_a_small_context(tmp_path: Path, context: int, shown: list[str]) -> None:
+    """Rows are left out one by one, the farthest first, until prompt and answer fit."""
+    clock = input_seed("a red clock on a wall")
+    room = Room(context, 20, characters_of_turns)
+    systems = systems_of(project(tmp_path, exemplars=[]), [clock], MODELS, ROWS, room)
+    (system,) = [system for system in systems if "retrieval" in system.names]
+    asked = [message.content for message in system.messages(clock) if message.role == "user"]
+    assert [text.rpartition(": ")[2] for text in asked[:-1]] == shown
+    assert room.count(system.messages(clock)) <= context - 20
+    assert [one.range for one in system.shortened] == (["1 of 3"] if len(shown) == 1 else [])
+
+
+def test_retrieval_without_room_for_a_row_is_left_out(tmp_path: Path) -> None:
+    """It is no obstacle to a verdict, which says that retrieval cannot be used with this base, and nothing claims that
+    it was measured."""
+    room = Room(30, 20, characters_of_turns)
+    systems = systems_of(project(tmp_path), [input_seed("a clock")], MODELS, ROWS, room)
+    assert [system.names for system in systems] == [("base",), ("tuned",)]
+    few_shot, retrieval = systems[0].shortened
+    assert (few_shot.system, few_shot.range, retrieval.range) == ("few-shot", "none of 1", "none of 1")
+    assert retrieval.in_words == (
+        "retrieval cannot be used with this base: the base's context holds 30 tokens for prompt and answer, of which"
+        " the answer gets 20, and not one training row fits beside an input"
+    )
+    shown = examples_shown(systems[0].names, systems[0].exemplars, systems[0].shortened)
+    assert shown == "no examples (few-shot: none of 1 fit, retrieval: none of 1 fit)"
+
+
+@pytest.mark.parametrize(("more", "context", "answer"), [
+    ({"sampling": {"max_tokens": 64}}, 512, 64),
+    ({"sampling": {"max_tokens": 400}}, 512, 256),
+    ({"sampling": {"max_tokens": 400}, "vllm": True}, 512, 400),
+    ({"sampling": {"max_tokens": 64}, "vllm": True, "vllm_args": ["--max-model-len=300"]}, 300, 64),
+])  # fmt: skip
+def test_the_answer_has_its_part_of_the_context(
+    tmp_path: Path, more: dict[str, object], context: int, answer: int
+) -> None:
+    """The embedded server shortens `max_tokens` to what a prompt leaves, so a limit of most of the context must not
+    crowd out every row. vLLM refuses a prompt that does not leave room for all of it."""
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 512}')
+    room = room_of(Base("b", tmp_path, "h"), project(tmp_path, evaluate=more).spec, {})
+    assert room is not None
+    assert (room.context, room.answer) == (context, answer)
 
 
 def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:

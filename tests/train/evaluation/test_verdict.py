@@ -749,8 +749,8 @@ def nothing(difference: Interval | None) -> Interval:
         ({"text": " "}, "120 empty", "more answers of tuned were complete: look at what it writes"),
         (
             {"text": "", "reasons": {NO_ANSWER: "refused", REFUSAL: "maximum context length is 2048 tokens"}},
-            "120 refused",
-            'the server accepted the requests to tuned (it answered "maximum context length is 2048 tokens")',
+            '120 refused (it answered "maximum context length is 2048 tokens")',
+            "the prompt of tuned was shorter, or the context of its model longer",
         ),
         ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "120 refused", "the server accepted the requests to tuned"),
         (
