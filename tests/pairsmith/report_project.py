@@ -42,16 +42,15 @@ from synth.embedded.weights import Weights
 from tests.servers import served
 from train.evaluation.checks import checks_for
 from train.evaluation.comparison import compare_last
+from train.evaluation.examples import Example, pick_examples
 from train.evaluation.intervals import share
 from train.evaluation.metrics import (
     MODES,
     AdapterCheck,
     Evaluation,
-    Example,
     Mode,
     Output,
     SystemResult,
-    pick_examples,
     summarise,
 )
 from train.learning_curve import Gain, LearningCurve, Point

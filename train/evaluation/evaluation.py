@@ -37,6 +37,7 @@ from train.dataset import Data, TrainingRow, conversation_text, dataset_of, refu
 from train.evaluation.answering import AnswerCollector, Answers, OpenTeacher
 from train.evaluation.checks import Check, Checks, build_checks, checks_for, void_references
 from train.evaluation.comparison import compare_last
+from train.evaluation.examples import Example, pick_examples
 from train.evaluation.intervals import Interval
 from train.evaluation.invented import detail_gates, invented_rate
 from train.evaluation.judging import OpenJudge, judged, judged_again
@@ -44,11 +45,9 @@ from train.evaluation.metrics import (
     MODES,
     TUNED,
     Evaluation,
-    Example,
     Mode,
     ModeResult,
     SystemResult,
-    pick_examples,
     summarise,
 )
 from train.evaluation.prompt_room import room_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal, Self
@@ -15,6 +14,7 @@ from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
 from train.evaluation.comparison import TUNED as TUNED
 from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last, ends_in_loop, is_measured
+from train.evaluation.examples import Example
 from train.evaluation.intervals import ALONE, Interval, grouped, share
 from train.evaluation.judgements import JudgedEvaluation, win_rates
 from train.evaluation.shortened import Shortened
@@ -215,7 +215,8 @@ class SystemResult(Record):
     @property
     def usd_per_1000(self) -> float | None:
         """US dollars per thousand outputs requested one at a time, as the greedy ones are; else of the sampled ones."""
-        return getattr(self, self.priced_mode).usd_per_1000  # type: ignore[no-any-return]
+        priced: ModeResult = getattr(self, self.priced_mode)
+        return priced.usd_per_1000
 
     @property
     def priced_mode(self) -> Mode:
@@ -234,13 +235,6 @@ class AdapterCheck(Record):
     tuned: float
     base_again: float | None
     tokens: int
-
-
-class Example(Record):
-    """A seed shown side by side; its outputs are looked up by `seed_id`."""
-
-    seed_id: str
-    input: str
 
 
 class Evaluation(Record):
@@ -327,8 +321,8 @@ class Evaluation(Record):
 
         def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
             summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
-            compared = ("by_reference",) * bool(summary.pass_rate and summary.complete)
-            names = (*compared, "invented", "tokens_per_s", "shared")
+            names = ("by_reference",) * bool(summary.pass_rate and summary.complete)
+            names += ("invented", "tokens_per_s", "shared")
             kept = {of: getattr(result, of) for of in names}
             return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
@@ -355,7 +349,7 @@ class Evaluation(Record):
 
     @property
     def number_of_groups(self) -> int:
-        """The number of groups; an input without one is one."""
+        """The number of groups of inputs, counting each input without a group as one."""
         return self.seeds - len(self.groups) + len({*self.groups.values()})
 
     def more_inputs(self, number: int) -> str:
@@ -391,7 +385,8 @@ def summarise(
 ) -> ModeResult:
     """One system under one decoding. `usage` and `usd` are totals; `timed`: tokens and seconds of all answers."""
     answers = [output for output in outputs if output.answered]
-    seeds = sorted(counts := by_seed(answers))
+    counts = by_seed(answers)
+    seeds = sorted(counts)
     measured, complete = is_measured(outputs), any(output.whole for output in answers)
     checked = names if measured and complete else ()
     tokens, answer_seconds = timed or (usage.completion_tokens, sum(output.seconds for output in answers))
@@ -412,11 +407,6 @@ def summarise(
         tokens_per_s=tokens / answer_seconds if answer_seconds else None,
         usd=usd,
     )
-
-
-def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
-    """`count` seeds drawn at random with `seed`, independent of any output."""
-    return tuple(random.Random(seed).sample(list(seeds), min(count, len(seeds))))
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

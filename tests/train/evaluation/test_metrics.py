@@ -11,13 +11,12 @@ from curate.split import LEAST_TEST_INPUTS
 from pairsmith.report.proof import failed_checks
 from schemas.records import Usage
 from train.evaluation.comparison import Comparison, adjusted, compare, compare_last
+from train.evaluation.examples import Example, pick_examples
 from train.evaluation.metrics import (
     NO_ANSWER,
-    Example,
     Mode,
     Output,
     _spread,
-    pick_examples,
     summarise,
 )
 
