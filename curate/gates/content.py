@@ -268,6 +268,17 @@ def is_query(text: str) -> bool:
 _query = word_pattern(r"\W*{query_starts}(?!\w)[\s\S]*?(?<!\w){query_clauses}(?!\w)")
 
 
+@lru_cache(maxsize=CACHE_SIZE)
+def is_regex(text: str) -> bool:
+    """Whether a text is a regular expression, which its brackets and quotation marks are part of."""
+    line = text.strip()
+    return "\n" not in line and _REGEX_SIGNS.search(line) is not None and _WORDS_IN_ROW.search(line) is None
+
+
+_REGEX_SIGNS = re.compile(r"\\[dwsbDWSB](?![^\W\d_])|\[[^\]\s]{1,80}\](?:[*+?]|\{\d)|\[\^|\(\?(?:[:=!]|<[=!])|\.[*+]")
+_WORDS_IN_ROW = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
+
+
 def is_diff(text: str) -> bool:
     """Whether a text has the head of a change in a diff, or of a changed file."""
     return _HUNK.search(text) is not None

@@ -194,8 +194,8 @@ def accounts(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _secret_in(match: re.Match[str]) -> str:
-    """Return what follows the word for a secret. Chinese, Japanese and Korean have no space behind it: *パスワードは8文字
-    以上* names a length, *パスワードはk3yX77です* a password."""
+    """Return what follows the word for a secret. Chinese, Japanese and Korean have no space behind it: *パスワードは8文
+    字以上* names a length, *パスワードはk3yX77です* a password."""
     secret: str = match["secret"].rstrip(".")
     return secret if match["sign"] else _UNSPACED.split(secret)[0]
 

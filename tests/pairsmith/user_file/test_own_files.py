@@ -617,8 +617,8 @@ def test_a_few_spoilt_records_leave_the_task_an_extraction(
 def test_a_table_of_rewritten_texts_is_told_of_its_kind(tmp_path: Path) -> None:
     """A note and the letter written from it were read as a free task, which compares no numbers, names or negations,
     and nothing said so."""
-    things = "tenant kettle garden invoice ladder window parcel letter bicycle curtain meeting harbour".split()
-    rows = [{"note": f"{one} back monday", "letter": f"The {one} will be here again."} for one in things]
+    things = "tenant kettle garden invoice ladder window parcel letter bicycle curtain meeting harbour"
+    rows = [{"note": f"{one} back monday", "letter": f"The {one} will be here again."} for one in things.split()]
     guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
     assert guessed.task == {"kind": "free"}
     assert "set task.kind to 'rewrite'" in " ".join(guessed.why)
