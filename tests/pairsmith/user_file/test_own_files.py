@@ -312,7 +312,10 @@ def test_texts_in_one_language_are_not(texts: list[tuple[str, str]]) -> None:
     assert hint_of_languages([side for pair in texts for side in pair]) == []
 
 
-@pytest.mark.parametrize("form", ["12.03.26, 09:{n} - {who}: {text}", "[3/12/26, 9:{n}:10 AM] {who}: {text}"])
+@pytest.mark.parametrize(
+    "form",
+    ["12.03.26, 09:{n} - {who}: {text}", "[3/12/26, 9:{n}:10 AM] {who}: {text}", "[{who}] [오후 3:{n}] {text}"],
+)
 def test_a_chat_log_is_refused_with_advice(tmp_path: Path, form: str) -> None:
     """The advice was to read each line as a seed, which makes inputs of answers."""
     sides = [side for pair in ENGLISH for side in pair]
