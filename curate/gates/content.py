@@ -243,6 +243,15 @@ def in_code(text: str) -> bool:
     return 2 * len(list(filter(_CODE_SIGNS.search, lines))) >= len(lines)
 
 
+def is_short_code(text: str) -> bool:
+    """Whether a text is a few lines of code that all differ, such as the columns of a pivot, not those of a loop."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return 1 < len(lines) <= _SHORT_CODE and len(set(lines)) == len(lines) and in_code(text)
+
+
+_SHORT_CODE = 12  # lines
+
+
 # Each of the patterns below needs one of these characters, and a hyphen does not follow a letter.
 _CODE_CHARACTER = re.compile(r"[{}=<>\\;|+$#(-](?:(?<![(-])|(?<=\()\)|(?<=-)(?<!\S-))")
 _CODE_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")

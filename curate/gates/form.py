@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from math import floor
 from unicodedata import category
 
-from curate.gates.content import in_code, is_query
+from curate.gates.content import in_code, is_query, is_short_code
 from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
@@ -92,7 +92,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         stop = lexicon(language).stop
         loop = _find_loop(text, tokens, repeats, repeated, example, stop) if repeats else _few_words(tokens)
         loop = loop or _repeated_item(text) or letter_loop(text)
-        if loop and not _is_short_code(whole):
+        if loop and not is_short_code(whole):
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = (
                 is_verse(text)
@@ -106,15 +106,6 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         if again := twice or repeated_part(whole, other):
             return passed(f"the {side} text repeats {quote(again)}", share, flag="twice")
     return passed(f"{share:.0%} of the words repeat a run of four", share)
-
-
-def _is_short_code(text: str) -> bool:
-    """Whether a text is a few lines of code that all differ, such as the columns of a pivot, not those of a loop."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return 1 < len(lines) <= _SHORT_CODE and len(set(lines)) == len(lines) and in_code(text)
-
-
-_SHORT_CODE = 12  # lines
 
 
 def _without_refrain(text: str) -> str:
