@@ -51,8 +51,16 @@ def label_counts(texts: Iterable[str]) -> dict[str, int]:
 
 
 def distinct_labels(texts: Iterable[str]) -> list[str]:
-    """The labels of `label_counts`, sorted."""
-    return sorted(label_counts(texts))
+    """The labels of `label_counts` that a spec can list, sorted."""
+    return sorted(filter(is_listable, label_counts(texts)))
+
+
+LISTABLE, MOST_CHARACTERS = r"^\S(.*\S)?$", 200  # a single line
+
+
+def is_listable(text: str) -> bool:
+    """Whether a spec can list this text as a label."""
+    return len(text) <= MOST_CHARACTERS and re.fullmatch(LISTABLE, text) is not None
 
 
 @lru_cache(maxsize=64)

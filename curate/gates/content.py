@@ -243,6 +243,15 @@ def in_code(text: str) -> bool:
     return 2 * len(list(filter(_CODE_SIGNS.search, lines))) >= len(lines)
 
 
+def is_short_code(text: str) -> bool:
+    """Whether a text is a few lines of code that all differ, such as the columns of a pivot, not those of a loop."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return 1 < len(lines) <= _SHORT_CODE and len(set(lines)) == len(lines) and in_code(text)
+
+
+_SHORT_CODE = 12  # lines
+
+
 # Each of the patterns below needs one of these characters, and a hyphen does not follow a letter.
 _CODE_CHARACTER = re.compile(r"[{}=<>\\;|+$#(-](?:(?<![(-])|(?<=\()\)|(?<=-)(?<!\S-))")
 _CODE_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
@@ -266,6 +275,17 @@ def is_query(text: str) -> bool:
 
 
 _query = word_pattern(r"\W*{query_starts}(?!\w)[\s\S]*?(?<!\w){query_clauses}(?!\w)")
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def is_regex(text: str) -> bool:
+    """Whether a text is a regular expression, which its brackets and quotation marks are part of."""
+    line = text.strip()
+    return "\n" not in line and _REGEX_SIGNS.search(line) is not None and _WORDS_IN_ROW.search(line) is None
+
+
+_REGEX_SIGNS = re.compile(r"\\[dwsbDWSB](?![^\W\d_])|\[[^\]\s]{1,80}\](?:[*+?]|\{\d)|\[\^|\(\?(?:[:=!]|<[=!])|\.[*+]")
+_WORDS_IN_ROW = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 
 
 def is_diff(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from curate.gates.asked_format import has_matching_tags
-from curate.gates.content import in_code, is_diff
+from curate.gates.content import in_code, is_diff, is_regex
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.formatted import formats, has_line_breaks, without_formatting
@@ -129,7 +129,7 @@ _BARE_ITEM = re.compile(r"\n(?<=\S\n)\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
 
 def _unclosed_mark(text: str, given: str) -> str:
     """Return a quotation or emphasis mark of the last line that is opened and not closed, or ''."""
-    if "```" in text or "{" in text or "$" in text or in_code(text):
+    if "```" in text or "{" in text or "$" in text or in_code(text) or is_regex(text):
         return ""
     line = text.rpartition("\n")[2]
     for opening, closing in _MARKS:

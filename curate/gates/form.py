@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from math import floor
 from unicodedata import category
 
-from curate.gates.content import in_code
+from curate.gates.content import in_code, is_query, is_short_code
 from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
@@ -73,7 +73,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     The shares follow the rules on repeated n-grams of Rae et al. 2021 (table A1); counts are added because these texts
     are short. The keys of JSON do not count, nor do repeated lines of verse, of which at least half must be distinct. A
     loop in such verse, in a log or in code is only flagged: the lines of a song may differ by one word, those of a log
-    by their time.
+    by their time. Up to twelve lines of code that all differ are none.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -92,7 +92,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         stop = lexicon(language).stop
         loop = _find_loop(text, tokens, repeats, repeated, example, stop) if repeats else _few_words(tokens)
         loop = loop or _repeated_item(text) or letter_loop(text)
-        if loop:
+        if loop and not is_short_code(whole):
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = (
                 is_verse(text)
@@ -371,7 +371,12 @@ def _repeated_message(given: str, text: str, kind: str) -> str:
     corrected and is unchanged.
     """
     few = count_words(text) - count_words(given) <= _MANY_ITEMS and "\n" not in text.strip()
-    if few and count_words(given) >= _MIN_WORDS and _normalised_copy(fold(given)) in fold(text):
+    if (
+        few
+        and not (kind == "free" and is_query(text) and not is_query(given))
+        and count_words(given) >= _MIN_WORDS
+        and _normalised_copy(fold(given)) in fold(text)
+    ):
         return f"it repeats the input and adds little: {quote(text)}"
     quotes = _QUOTED.findall(given) if kind == "free" else []
     quoted = next((part for part in quotes if _normalised_copy(part) == _normalised_copy(text)), "")

@@ -13,6 +13,7 @@ from curate.gates.asked_form import (
 )
 from curate.gates.asked_format import other_code, uneven_table, wrong_format
 from curate.gates.asked_marks import excluded_mark, forbidden_word, ignored_case, missing_question, wrong_exact_count
+from curate.gates.content import is_regex
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from schemas.records import Pair
@@ -73,7 +74,7 @@ def _disregarded(asked: str, pair: Pair, language: str) -> str:
     """Describe a case, an exact number or a forbidden word of an instruction that the output disregards; or ''."""
     if case := ignored_case(asked, "" if asked is pair.input else pair.input, pair.output, language):
         return f"the instruction asks for {quote(case)}, and the text has the usual capitals"
-    if word := forbidden_word(asked, pair.output, language):
+    if (word := forbidden_word(asked, pair.output, language)) and not is_regex(pair.output):  # of lines that it finds
         return f"the instruction excludes the word {quote(word)}"
     if asked is not pair.input and (name := wrong_format(asked, pair.output)):
         return f"the instruction asks for {quote(name)}, and the text is something else or broken"

@@ -129,8 +129,8 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
         text = text.replace(match[0], _REMOVED_MARK)
     for match in _named_secret().finditer(text):
         if _is_secret(match):
-            yield "secret", match["secret"].rstrip(".")
-            text = text.replace(match["secret"], _REMOVED_MARK)
+            yield "secret", (secret := _secret_in(match))
+            text = text.replace(secret, _REMOVED_MARK)
     taken = list[str]()
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         if match.lastgroup == "email" and _REPOSITORY.match(text, match.end()):
@@ -193,8 +193,18 @@ def accounts(text: str) -> Iterator[tuple[str, str]]:
                 text = text.replace(match[0], _REMOVED_MARK)
 
 
+def _secret_in(match: re.Match[str]) -> str:
+    """Return what follows the word for a secret. Chinese, Japanese and Korean have no space behind it: *パスワードは8文
+    字以上* names a length, *パスワードはk3yX77です* a password."""
+    secret: str = match["secret"].rstrip(".")
+    return secret if match["sign"] else _UNSPACED.split(secret)[0]
+
+
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+
+
 def _is_secret(match: re.Match[str]) -> bool:
-    secret = match["secret"].rstrip(".")
+    secret = _secret_in(match)
     written = _REMOVED.match(match.string, match.start("secret"))
     if written or not secret.strip("*•_.") or fold(secret) in words_of("no_secret"):
         return False

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from curate.gates.asked_form import asks_for_code
 from curate.gates.asked_format import format_asked
 from curate.gates.asked_marks import greets
+from curate.gates.content import is_regex
 from curate.gates.folding import CACHE_SIZE, SENTENCE_END, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
@@ -64,6 +65,8 @@ def placeholder(pair: Pair, style: str = "", language: str = "en", kind: str = "
                 if _asks_for_gaps(fold(style), language) or (kind == "free" and _asks_for_gaps(given, language)):
                     continue
             elif _is_of_code(slot, text, style):
+                continue
+            if not certain and is_regex(text):
                 continue
             if certain:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")

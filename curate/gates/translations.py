@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import chain, pairwise
@@ -43,10 +43,10 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
 from curate.gates.number_forms import Number, is_roman
+from curate.gates.number_order import swapped_numbers
 from curate.gates.number_words import has_number_words, is_spelt_out, month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
-    digit_numbers,
     join_digit_groups,
     may_be_spelt_out,
     required_numbers,
@@ -54,12 +54,11 @@ from curate.gates.numbers import (
 )
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import extra_letters, lexicon, says, words_of
-from curate.gates.units import Quantity, changed_quantity, changed_unit, find_conversions, quantities
+from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.variables import lost_variable
 from curate.words import words
 from schemas.records import Pair
 
-_A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
 _VARIABLE_ENDING = -3  # letters at the end of a name that another language may spell differently
 _PROSE = 40  # letters of a source from which on a translation can be too short
 _MAX_LENGTH = 2.0  # maximum length relative to the source, before _PROSE letters are added
@@ -157,7 +156,7 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
             "number_order",
             f"the days {quote(' / '.join(days[0][0]))} and {quote(' / '.join(days[0][1]))} changed places",
         )
-    if turned := _swapped_numbers(words_to_digits(source, language), words_to_digits(text, to), language, to):
+    if turned := swapped_numbers(words_to_digits(source, language), words_to_digits(text, to), language, to):
         yield "number_order", f"{quote(turned)} are in another order"
     if half := other_half_of_day(fold(source), fold(text)):
         yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"
@@ -323,38 +322,6 @@ def _clauses(text: str) -> int:
 
 
 _CLAUSE_END = re.compile(r"[,;:.!?\u3001\u3002\uff0c\uff1b\uff01\uff1f\u060c\u061f\u0964]+")
-
-
-def _swapped_numbers(source: str, text: str, language: str, to: str) -> str:
-    """Return two numbers in digits that changed places, or ''.
-
-    Both texts must have the same numbers, each once, and the source no date. A number that keeps a unit which no other
-    one has did not change places: `for 5 days, 40 mg` for `40 mg for 5 days`.
-    """
-    first, second = (list(digit_numbers(join_digit_groups(side))) for side in (source, text))
-    if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
-        return ""
-    there: dict[str, int] = {}  # form -> index
-    for at, number in enumerate(second):
-        if not there.keys().isdisjoint(number.forms):
-            return ""
-        there |= dict.fromkeys(number.forms, at)
-    places = [{there[form] for form in number.forms if form in there} for number in first]
-    order = [min(at, default=0) for at in places]
-    if any(len(at) != 1 for at in places) or len(set(order)) < len(first):
-        return ""
-    given, kept = (quantities(join_digit_groups(side), code) for side, code in ((source, language), (text, to)))
-    units = [_units_of(number, given) for number in first]
-    moved = [
-        bool(own & _units_of(number, kept)) and all(own.isdisjoint(other) for other in units[:at] + units[at + 1 :])
-        for at, (number, own) in enumerate(zip(first, units, strict=True))
-    ]
-    left = [(number.text, at) for number, at, is_moved in zip(first, order, moved, strict=True) if not is_moved]
-    return next((f"{a}, {b}" for (a, i), (b, k) in pairwise(left) if i > k), "")
-
-
-def _units_of(number: Number, numbered: Sequence[Quantity]) -> frozenset[str]:
-    return frozenset[str]().union(*(units for forms, units, _ in numbered if not number.forms.isdisjoint(forms)))
 
 
 def _untranslated(source: str, text: str, language: str, to: str) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from curate.gates.content import in_code, is_query
+from curate.gates.content import in_code, is_query, is_regex
 from curate.gates.folding import fold
 from curate.gates.formatted import OPTIONAL_END, VOID
 from curate.gates.phrases import lexicon, words_of
@@ -167,7 +167,7 @@ def broken_code_end(text: str) -> str:
         return tag
     last = code.rpartition("\n")[2].strip()
     is_code, word = in_code(fenced[-1] if fenced else text), last.split()[-1] if last else ""
-    if (is_code or fenced) and _SIGN_AT_END.search(last) and not _SETTINGS.search(code):
+    if (is_code or fenced) and _SIGN_AT_END.search(last) and not (_SETTINGS.search(code) or is_regex(code)):
         return last
     if (word.isupper() and _is_query(code, word)) or (is_code and word in words_of("code_joins")):
         return last

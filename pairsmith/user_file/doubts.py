@@ -14,7 +14,7 @@ from pairsmith.user_file.chats import SPEAKER, among_people, command_of
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from pairsmith.user_file.record_schema import is_record
-from schemas.labels import distinct_labels, folded_label, label_counts, label_in
+from schemas.labels import MOST_CHARACTERS, distinct_labels, folded_label, is_listable, label_counts, label_in
 from schemas.wording import counted, listed
 from synth.sources.columns import Cells, Fault, find_rejected_column
 from synth.sources.table_edges import MISSING
@@ -116,6 +116,12 @@ def hints_of_labels(labels: Sequence[str], outputs: Sequence[str], asked: Sequen
     line of totals do."""
     times = label_counts(outputs)
     sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
+    if unlisted := [output for output in outputs if not is_listable(output)]:
+        sentences.append(
+            f"{len(unlisted):,} of {len(outputs):,} outputs have several lines or over {MOST_CHARACTERS} characters and"
+            " cannot be labels: correct them, or the gate `label` rejects their rows. The first:"
+            f" {_listed(unlisted[:1])}"
+        )
     if missing := [label for label in labels if label.casefold() in MISSING]:
         sentences.append(f"labels that mark a missing one: {_listed(missing)}. Remove these rows")
     words = {word for text in asked for word in folded_label(text).replace("-", " ").translate(_NO_SIGNS).split()}

@@ -21,7 +21,7 @@ from pairsmith.user_file.doubts import (
 )
 from pairsmith.user_file.guess_table import Guess, guess_table, not_read
 from pairsmith.user_file.languages import hint_of_languages
-from pairsmith.user_file.record_schema import choices_in, exceptions_in, schema_of, with_choices
+from pairsmith.user_file.record_schema import choices_in, exceptions_in, records_in, schema_of, with_choices
 from pairsmith.user_file.roles import is_answered
 from schemas.errors import InputError
 from schemas.labels import distinct_labels
@@ -45,7 +45,9 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     read or contains no text."""
     try:
         guessed = _guess(path, kind, encoding, notes := list[SeedProblem]())
-        schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
+        records, others = records_in(guessed.outputs)
+        is_extracted = guessed.kind == "pair" and kind in ("", "extract") and _are_records(records, others, kind)
+        schema = schema_of(records) if is_extracted else None
     except RecursionError:
         fix = "Give each row its texts as columns of their own."
         raise InputError("has objects that are nested too deeply.", where=path.name, fix=fix) from None
@@ -61,7 +63,13 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
         return _with_doubts(path, guessed, sampled=_were_sampled(notes))
     why = [f"every output is a JSON object, so outputs are records: check their keys and types in {SCHEMA}"]
-    if rare := exceptions_in(guessed.outputs):
+    if others:
+        which = f"{len(others):,} of {len(guessed.outputs):,} outputs"
+        why = [
+            f"{which} are no valid JSON objects, and the gate `schema` rejects them: correct them in the file. The"
+            f" first: '{others[0][:40]}'. The others are records: check their keys and types in {SCHEMA}"
+        ]
+    if rare := exceptions_in(records):
         what = listed(rare, _LISTED, "; ")
         why.append(f"a few records differ, and {SCHEMA} allows it: {what}. Correct them and {SCHEMA} if they are wrong")
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
@@ -71,6 +79,17 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         names = " and ".join(map(repr, bound[:_LISTED]))
         why.append(f"{names} must be one of the values found in the file ('enum'): add any other values that may occur")
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
+
+
+def _are_records(records: Sequence[str], others: Sequence[str], kind: str) -> bool:
+    """Whether outputs are records to be learned by a schema. The `others` may be some that a model spoilt, unless they
+    are many; without a chosen kind, each must have a trace of an object, or they may be answers in words."""
+    if kind == "extract":
+        return len(records) > len(others)
+    return len(records) >= _SPOILT * len(others) and all("{" in text for text in others)
+
+
+_SPOILT = 9  # times as many records as outputs that are none
 
 
 def _were_sampled(notes: Sequence[SeedProblem]) -> bool:

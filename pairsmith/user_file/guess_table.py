@@ -26,6 +26,8 @@ from pairsmith.user_file.roles import (
     answers_inside,
     find_inputs,
     find_output,
+    is_alike,
+    is_of_queries,
     is_reply,
     is_system,
     likeness_to_body,
@@ -46,6 +48,10 @@ from synth.sources.columns import quote_column_names, unpaired
 from synth.sources.turns import parse_role
 
 _TRANSLATION = "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"
+_REWRITE = (
+    "outputs use the words of their inputs: if they say the same as these, set task.kind to 'rewrite', whose gates also"
+    " compare numbers, names and negations"
+)
 _LISTED = 8  # paths and columns that are listed by name
 _MOST = 0.7  # share of the words of an object, with its keys, that its only text has
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
@@ -181,6 +187,8 @@ def _pairs(
     languages = [detect_language(c.filled) for c in (body, output)] if task["kind"] == "free" and prose else []
     if len(set(languages)) > 1:
         why.append("the input is in {} and the output in {}: {}".format(*languages, _TRANSLATION))
+    elif languages and not is_of_queries(output) and is_alike(body, output):
+        why.append(_REWRITE)
     others = [column for column in inputs if column not in (*parts, *rivals) and not is_system(column)]
     if task["kind"] == "classify" and others:
         names = " or ".join(repr(column.header) for column in [*parts, *others][:_LISTED])

@@ -28,6 +28,14 @@ def is_record(text: str) -> bool:
     return _record(text) is not None
 
 
+def records_in(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The texts that are JSON objects, and the others."""
+    of_kind: dict[bool, list[str]] = {True: [], False: []}
+    for text in texts:
+        of_kind[is_record(text)].append(text)
+    return of_kind[True], of_kind[False]
+
+
 def schema_of(texts: Sequence[str]) -> Json | None:
     """A schema that all of these records satisfy: the keys of each object, which of them are required, and the types of
     their values. None if a text is not a JSON object, or there are no texts."""

@@ -176,14 +176,14 @@ def _unnamed_output(
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
     is_open = best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and not _has_attribute(texts)
-    if is_open and not any(column.called(beside) for column in texts) and _is_alike(*texts):
+    if is_open and not any(column.called(beside) for column in texts) and is_alike(*texts):
         documents = [column for column in texts if column.called(DOCUMENT)]
         best = documents[0] if len(documents) == 1 else texts[1]
         reason = f"it uses the words of '{texts[best is texts[0]].header}'; swap the two if it is the input"
     return best, reason
 
 
-def _is_alike(one: Column, other: Column) -> bool:
+def is_alike(one: Column, other: Column) -> bool:
     """Whether one of two texts was written from the other: each shares its words with the text of its own row, and few
     with that of the next."""
     rows = [texts for texts in zip(one.texts, other.texts, strict=True) if all(texts)][:_COMPARED]

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from schemas.errors import UsageError
 from schemas.files import refuse_non_utf8_name
 from schemas.kinds import KINDS, KindName
-from schemas.labels import folded_label
+from schemas.labels import LISTABLE, MOST_CHARACTERS, folded_label
 from schemas.records import SeedKind, Split
 from schemas.spec.section import Section, given, later
 
@@ -32,7 +32,7 @@ def _with_definitions(value: Any) -> Any:
 
 
 Labels = Annotated[
-    dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$", max_length=200)], str], BeforeValidator(_with_definitions)
+    dict[Annotated[str, Field(pattern=LISTABLE, max_length=MOST_CHARACTERS)], str], BeforeValidator(_with_definitions)
 ]
 
 

@@ -16,7 +16,10 @@ from schemas.errors import InputError
 from schemas.spec import SeedSource
 
 _EXAMINED = 100  # lines of a text
-_MESSAGE = re.compile(r"\W{0,3}(?:\d{1,4}[./-]){2}\d{1,4},?\s+\d{1,2}(?:[:.]\d{2}){1,2}[^:\n]{1,50}: ")
+_MESSAGE = re.compile(
+    r"\W{0,3}(?:\d{1,4}[./-]){2}\d{1,4},?\s+\d{1,2}(?:[:.]\d{2}){1,2}[^:\n]{1,50}: "
+    r"|\[[^\]\n]{1,50}\] \[[^\]\n\d]{0,6}\d{1,2}:\d{2}[^\]\n]{0,6}\] "
+)
 
 
 _FIX = "Give a CSV, TSV, JSON, JSONL or Parquet file"
@@ -147,7 +150,8 @@ def column_hint(ours: str, column: str, source: SeedSource, template: Collection
 
 
 def chat_log_error(path: Path) -> InputError | None:
-    """The error for a text whose first lines mostly begin with a date and a speaker, as WhatsApp writes them."""
+    """The error for a text whose first lines mostly begin with a date and a speaker, as WhatsApp writes them, or
+    a speaker and a time, as KakaoTalk does."""
     with path.open(encoding="utf-8", errors="replace") as file:
         lines = [line for line in islice(file, _EXAMINED) if line.strip()]
     if len(lines) < 2 or 2 * sum(bool(_MESSAGE.match(line)) for line in lines) <= len(lines):

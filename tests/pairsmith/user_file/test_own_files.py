@@ -312,7 +312,10 @@ def test_texts_in_one_language_are_not(texts: list[tuple[str, str]]) -> None:
     assert hint_of_languages([side for pair in texts for side in pair]) == []
 
 
-@pytest.mark.parametrize("form", ["12.03.26, 09:{n} - {who}: {text}", "[3/12/26, 9:{n}:10 AM] {who}: {text}"])
+@pytest.mark.parametrize(
+    "form",
+    ["12.03.26, 09:{n} - {who}: {text}", "[3/12/26, 9:{n}:10 AM] {who}: {text}", "[{who}] [오후 3:{n}] {text}"],
+)
 def test_a_chat_log_is_refused_with_advice(tmp_path: Path, form: str) -> None:
     """The advice was to read each line as a seed, which makes inputs of answers."""
     sides = [side for pair in ENGLISH for side in pair]
@@ -582,3 +585,43 @@ def test_of_long_rows_fewer_are_inspected_but_all_labels_are_found(
     guessed, _ = read(tmp_path, "records.jsonl", lines_of(records))
     assert guessed.schema is not None
     assert "enum" not in json.dumps(guessed.schema)
+
+
+def test_an_explained_label_does_not_stop_the_project(tmp_path: Path) -> None:
+    """A teacher's label with an explanation below it became one of `task.labels`, and `init` ended with an error in a
+    spec that was never written. It is no label now, and a sentence says what becomes of its row."""
+    rows = [{"text": f"parcel {n} is late", "intent": ("late", "lost")[n % 2]} for n in range(20)]
+    rows.append({"text": "where is it", "intent": "late\n\nExplanation: the customer waits"})
+    guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
+    assert guessed.task == {"kind": "classify", "labels": ["late", "lost"]}
+    assert "1 of 21 outputs have several lines or over 200 characters and cannot be labels" in " ".join(guessed.why)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "kind", "task"),
+    [
+        (['{"product": "lam', 'Here it is: {"product": "lamp"}'], "", "extract"),
+        (["We could not find a product."], "", "free"),
+        (["We could not find a product."], "extract", "extract"),
+    ],
+)
+def test_a_few_spoilt_records_leave_the_task_an_extraction(
+    tmp_path: Path, spoilt: list[str], kind: str, task: str
+) -> None:
+    """Two outputs of sixty that a model cut off or wrapped in words made the task free, without a schema, and
+    `--kind extract` was refused with the advice to leave it out. Answers in words may be meant, so they still do."""
+    rows = [{"text": f"my lamp {n} came too late", "output": f'{{"product": "lamp {n}"}}'} for n in range(58)]
+    rows += [{"text": f"my kettle came {n} days too late", "output": text} for n, text in enumerate(spoilt)]
+    guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows), kind)
+    assert (guessed.task["kind"], guessed.schema is not None) == (task, task == "extract")
+    assert f"{len(spoilt)} of {len(rows)} outputs are no" in " ".join(guessed.why)
+
+
+def test_a_table_of_rewritten_texts_is_told_of_its_kind(tmp_path: Path) -> None:
+    """A note and the letter written from it were read as a free task, which compares no numbers, names or negations,
+    and nothing said so."""
+    things = "tenant kettle garden invoice ladder window parcel letter bicycle curtain meeting harbour"
+    rows = [{"note": f"{one} back monday", "letter": f"The {one} will be here again."} for one in things.split()]
+    guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
+    assert guessed.task == {"kind": "free"}
+    assert "set task.kind to 'rewrite'" in " ".join(guessed.why)
