@@ -284,7 +284,11 @@ def is_regex(text: str) -> bool:
     return "\n" not in line and _REGEX_SIGNS.search(line) is not None and _WORDS_IN_ROW.search(line) is None
 
 
-_REGEX_SIGNS = re.compile(r"\\[dwsbDWSB](?![^\W\d_])|\[[^\]\s]{1,80}\](?:[*+?]|\{\d)|\[\^|\(\?(?:[:=!]|<[=!])|\.[*+]")
+# A gap in a text may be followed by a question mark: `Hello [Name]?`
+_REGEX_SIGNS = re.compile(
+    r"\\[dwsbDWSB](?![^\W\d_])|\[[^\]\s]{1,80}\](?:\+|\{\d)|\[[^\]\s]{0,80}[^\]\s\w][^\]\s]{0,80}\][*?]|\[\^"
+    r"|\(\?(?:[:=!]|<[=!])|\.[*+]"
+)
 _WORDS_IN_ROW = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 
 

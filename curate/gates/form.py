@@ -73,7 +73,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     The shares follow the rules on repeated n-grams of Rae et al. 2021 (table A1); counts are added because these texts
     are short. The keys of JSON do not count, nor do repeated lines of verse, of which at least half must be distinct. A
     loop in such verse, in a log or in code is only flagged: the lines of a song may differ by one word, those of a log
-    by their time. Up to twelve lines of code that all differ are none.
+    by their time. Up to twelve lines of code that all differ are none, unless a
+    word is repeated directly.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -92,7 +93,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         stop = lexicon(language).stop
         loop = _find_loop(text, tokens, repeats, repeated, example, stop) if repeats else _few_words(tokens)
         loop = loop or _repeated_item(text) or letter_loop(text)
-        if loop and not is_short_code(whole):
+        if loop and (not is_short_code(whole) or _STUTTER.search(text)):
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = (
                 is_verse(text)

@@ -18,6 +18,7 @@ from tests.curate.gates.test_gate_rates import outcome_of
             "It is [the domain] here.",
             "placeholder",
         ),
+        ("Words of vowels", "^[aeiou]+$", "Hello [Name]?", "placeholder"),
         ("Match text between double quotes", '"([^"]*)"', 'It is "the text between them.', "cut"),
         ("Regex for the basic emoticons", r"[\u{1F600}-\u{1F64F}]+", "function f(x) {\n  return x +", "cut"),
         ("Lines that do not contain 'debug'", r"^(?!.*debug).*$", "The debug lines.", "instructed"),
@@ -45,6 +46,13 @@ def test_regexes_and_queries_are_no_damaged_prose(request_: str, good: str, bad:
     assert judged.rejecting | judged.flagging == frozenset()
     judged = outcome_of({**row, "output": bad})
     assert gate in judged.rejecting | judged.flagging
+
+
+def test_a_word_that_code_repeats_is_a_loop() -> None:
+    """Up to twelve different lines of code are no loop, but one of them may hang."""
+    code = "def f(x):\n    return '" + 15 * "spam " + "'"
+    judged = outcome_of({"kind": "free", "language": "en", "input": "A function that answers", "output": code})
+    assert "repetition" in judged.rejecting | judged.flagging
 
 
 @pytest.mark.parametrize(
