@@ -93,6 +93,7 @@ class Batches:
         stage: str = "generate",
         submits: bool = True,
         others: Iterable[TeacherSettings] = (),
+        holds: BatchHolds | None = None,
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
@@ -107,8 +108,8 @@ class Batches:
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[StoredResult]]] = {}
         self._results: dict[str, StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
-        self._accepted: set[bytes] = set()  # settings with which a line was answered
-        self.holds = BatchHolds(store, teacher)
+        self._accepted = set[bytes]()  # settings with which a line was answered
+        self.holds = holds or BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
