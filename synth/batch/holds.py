@@ -87,9 +87,11 @@ class BatchHolds:
             self._released.add(hold.id)
             self._store.append(self._corrected(hold, 0.0, 0))
 
-    def read(self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str]) -> None:
+    def read(
+        self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str], missing: int = 0
+    ) -> None:
         """The results of a batch of `lines` requests are read: `answers` are the good ones, by their lines; the lines
-        in `wanted` are asked for now."""
+        in `wanted` are asked for now. `missing` others are paid for, too, and cannot be read."""
         if (hold := self._holds.get(batch)) is None or batch in self._unused:
             return
         each = None if hold.usd is None else hold.usd / max(1, hold.requests)
@@ -99,6 +101,7 @@ class BatchHolds:
         else:
             in_rows = wanted if self._store.budget is None else ()  # counted there in a moment
             unused = {name: each if name in in_rows else self._usd(one, each) for name, one in answers.items()}
+            unused |= {f"missing-{i}": each for i in range(missing)}
         self._unused[batch] = unused
         usd = [usd for usd in unused.values() if usd is not None]
         self._changed[batch] = self._corrected(hold, sum(usd) if usd or not unused else None, len(unused))
