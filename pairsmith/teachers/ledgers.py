@@ -20,6 +20,7 @@ from schemas.wording import counted
 from synth.batch.api import batches_unavailable
 from synth.batch.batches import Batches
 from synth.batch.earlier import unread_lines
+from synth.batch.holds import BatchHolds
 from synth.engine import generate
 from synth.generators import Backward, Forward, enabled_generators
 from synth.ledger import Ledger
@@ -43,14 +44,16 @@ async def open_ledgers(
     first request."""
     async with AsyncExitStack() as stack:
         ledgers: dict[Direction, Ledger] = {}
+        holds: dict[str, BatchHolds] = {}
         for way, teacher in by_direction.items():
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
                 endpoint = await stack.enter_async_context(opened(teacher, say))
                 batches = None
                 if teacher.batch or (unread_lines(store) and batches_unavailable(teacher) is None):
+                    mine = holds[teacher.known_as] = BatchHolds(store, teacher, holds.get(teacher.known_as))
                     of_all = partial(Batches, stage=stage, submits=teacher.batch, others=by_direction.values())
-                    batches = await stack.enter_async_context(of_all(store, endpoint, teacher, say))
+                    batches = await stack.enter_async_context(of_all(store, endpoint, teacher, say, holds=mine))
                 shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared
         yield ledgers

@@ -81,18 +81,23 @@ def not_ended(base: str, batch: str, lines: int, submitted_at: datetime) -> Usag
     )
 
 
-def unreadable_results(base: str, batch: str, nameless: int) -> TeacherError:
-    """The error for a batch with results of which none belongs to a line, or of which some do not name theirs."""
+def unreadable_results(base: str, batch: str, missing: int, *, nameless: bool) -> TeacherError:
+    """The error for a batch with results of which none belongs to a line, or of which so many are `missing`, because
+    they do not name their line or the results break off."""
     what = f"No result of batch {batch} can be read as the answer to a request in it."
+    some, why, again = counted(missing, "answer", "answers"), "", ""
     if nameless:
-        what = f"{counted(nameless, 'answer', 'answers')} of batch {batch} came without the key of the request."
+        what = f"{some} of batch {batch} came without the key of the request."
+        why = "Their order is not reliable, so a row could get the answer to another one. "
+    elif missing:
+        what = f"{some} of batch {batch} cannot be read: its results break off, or have lines in another form."
+        again = " Run the same command again, which reads them again."
     return TeacherError(
         what,
         where=base,
-        why=("Their order is not reliable, so a row could get the answer to another one. " if nameless else "")
-        + "The requests are paid for, and another batch would probably end the same way.",
-        fix="Every answer so far is kept. Look at the results at the provider, correct teacher.batch_api, or run "
-        "without --batch, which pays for these requests again.",
+        why=f"{why}The requests are paid for, and another batch would probably end the same way.",
+        fix=f"Every answer so far is kept.{again} Look at the results at the provider, correct teacher.batch_api, or "
+        "run without --batch, which pays for these requests again.",
     )
 
 
@@ -168,7 +173,7 @@ class BatchApi:
             await asyncio.sleep(nth * wait_s)
             results = await self.form.results(self._download, self.base, state)
             self._stack.callback(results.close)
-            if len(results.answers) >= state.answered:
+            if results.nameless or not results.missing(state.answered):
                 break
         return results
 

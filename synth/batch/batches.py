@@ -93,6 +93,7 @@ class Batches:
         stage: str = "generate",
         submits: bool = True,
         others: Iterable[TeacherSettings] = (),
+        holds: BatchHolds | None = None,
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
@@ -107,8 +108,8 @@ class Batches:
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[StoredResult]]] = {}
         self._results: dict[str, StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
-        self._accepted: set[bytes] = set()  # settings with which a line was answered
-        self.holds = BatchHolds(store, teacher)
+        self._accepted = set[bytes]()  # settings with which a line was answered
+        self.holds = holds or BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -313,10 +314,11 @@ class Batches:
             if state is None or results is None:
                 return self._resubmit(names)
             if not is_ours and state.failure is None and (results.lines or state.answered):
-                return self._leave_unread(batch, names, results.nameless)
+                return self._leave_unread(batch, names, results)
+            lost = names - set(results.names) if (missing := results.missing(state.answered)) else set[str]()
             results.keep(names)
             answers = results.answers
-            self.holds.read(batch, len(names), answers, self._waiting)
+            self.holds.read(batch, len(names), answers, self._waiting, min(missing, len(lost)))
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
                 self._say(
@@ -335,18 +337,17 @@ class Batches:
             # Before refusals are read: if others were answered, a refusal concerns its row alone.
             self._endpoint.answered |= bool(answers)
             self._accepted |= {self._waiting[name][0].settings for name in answers.keys() & self._waiting.keys()}
-            lost = names - set(results.names) if results.nameless else set[str]()
             for result in map(results.__getitem__, names - lost):
                 is_cancelled = state.cancelled and not result.status
                 self._deliver(result._replace(status=_CANCELLED) if is_cancelled else result)
             if lost:
-                self._leave_unread(batch, lost, results.nameless)
+                self._leave_unread(batch, lost, results, min(missing, len(lost)))
         except Exception as error:  # each caller raises it
             self._fail_all(explained(self._api.base, error))
 
-    def _leave_unread(self, batch: str, names: Collection[str], nameless: int) -> None:
+    def _leave_unread(self, batch: str, names: Collection[str], results: Results, missing: int = 0) -> None:
         """No result of these lines can be found: raise TeacherError, or without --batch ask again, as it advises."""
-        error = unreadable_results(self._api.base, batch, nameless)
+        error = unreadable_results(self._api.base, batch, results.nameless or missing, nameless=results.nameless > 0)
         if self.submits:
             raise error
         self._say(f"warning: {error.what} {counted(len(names), 'request is', 'requests are')} paid for again.")

@@ -15,7 +15,7 @@ from schemas.store import Store
 from schemas.wording import counted
 from synth.batch.api import BatchApi, NotThereError
 from synth.batch.holds import BatchHolds
-from synth.batch.lines import FORMAT_ERRORS, MAX_SUBMIT_TIME, Announced
+from synth.batch.lines import FORMAT_ERRORS, MAX_SUBMIT_TIME, Announced, Results
 from synth.chat.completions import one_line
 
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
@@ -146,14 +146,16 @@ class EarlierBatches:
                 if not state.ended:
                     self._say(self.describe_unasked(batch, hold))
                     return
-                answers = {} if state.failure is not None else (await self._api.results(state)).answers
+                results = Results() if state.failure is not None else await self._api.results(state)
         except NotThereError:
             return  # its cost remains unknown
         except (TimeoutError, TeacherError, *FORMAT_ERRORS) as error:
             why = one_line(str(error) and self._api.shown(error)) or "no answer in time"
             self._say(f"batch {batch} of an earlier run: its cost could not be read ({why}).")
             return
-        self._holds.read(batch, len(self.lines[batch]), answers, ())
+        absent = len(set(self.lines[batch]) - set(results.names))
+        missing = min(absent, results.missing(state.answered))
+        self._holds.read(batch, len(self.lines[batch]), results.answers, (), missing)
         facts = {"priced": True}  # its hold is its real cost, although its answers are in no row
         await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
 

@@ -17,13 +17,17 @@ from synth.prices import FREE, prices_of
 
 class BatchHolds:
     """The holds of the known batches. A hold is the most that all requests of its batch may cost; once the results are
-    read, it is the cost of the answers that are in no row."""
+    read, it is the cost of the answers that are in no row. Teachers of one run with the same identity find the same
+    batches of earlier runs, so each has the holds of those `beside` it: otherwise what a batch turns out to cost would
+    be counted once for each."""
 
-    def __init__(self, store: Store, teacher: TeacherSettings) -> None:
+    def __init__(self, store: Store, teacher: TeacherSettings, beside: BatchHolds | None = None) -> None:
         self._store, self._teacher, self._prices = store, teacher, prices_of(teacher)
-        self._holds: dict[str, Hold] = {}
-        self._unused: dict[str, dict[str, float | None]] = {}  # of batches that were read: the answers in no row
-        self._changed: dict[str, Hold] = {}
+        self._holds: dict[str, Hold] = {} if beside is None else beside._holds
+        # Of batches that were read: the answers in no row.
+        self._unused: dict[str, dict[str, float | None]] = {} if beside is None else beside._unused
+        self._changed: dict[str, Hold] = {} if beside is None else beside._changed
+        self._released: set[str] = set() if beside is None else beside._released
 
     async def hold(
         self, lines: Sequence[BatchLine], label: str, stage: str, stopped: Callable[[], bool]
@@ -47,9 +51,9 @@ class BatchHolds:
         return count, Hold(id=label, usd=usd, requests=count, stage=stage, teacher=teacher)
 
     def add(self, batch: str, hold: Hold | None) -> None:
-        """Note the hold of a batch; None if it is free."""
+        """Note the hold of a batch, unless it is known; None if it is free."""
         if hold is not None:
-            self._holds[batch] = hold
+            self._holds.setdefault(batch, hold)
 
     def in_flight(self, task: asyncio.Task[None]) -> None:
         """`task` waits for a batch; until it is done, what is held for the batch may become less."""
@@ -66,23 +70,29 @@ class BatchHolds:
         """The hold of `batch` is that of `other`: they were mistaken for each other."""
         if batch in self._holds:
             self._holds[other] = self._holds.pop(batch)
+            self._unused.pop(other, None)
 
     def open(self) -> dict[str, Hold]:
-        """The holds of the batches that have not been read, as they are in the store: another teacher of this run with
-        the same identity may have read them."""
-        stored = self._store.holds([hold.id for hold in self._holds.values() if hold.open])
-        self._holds = {batch: stored.get(hold.id, hold) for batch, hold in self._holds.items()}
-        return {batch: hold for batch, hold in self._holds.items() if hold.open and batch not in self._unused}
+        """The holds of the batches that have not been read here, as they are in the store: another teacher of this run
+        may have read them. (Of those read here the store may not have the last change yet.)"""
+        unread = {batch: hold for batch, hold in self._holds.items() if hold.open and batch not in self._unused}
+        stored = self._store.holds([hold.id for hold in unread.values()])
+        now = {batch: stored.get(hold.id, hold) for batch, hold in unread.items()}
+        self._holds.update(now)
+        return {batch: hold for batch, hold in now.items() if hold.open}
 
     def release(self, hold: Hold | None) -> None:
         """Give back the money for a batch that does not exist."""
-        if hold is not None and hold.open:
+        if hold is not None and hold.open and hold.id not in self._released:
+            self._released.add(hold.id)
             self._store.append(self._corrected(hold, 0.0, 0))
 
-    def read(self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str]) -> None:
+    def read(
+        self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str], missing: int = 0
+    ) -> None:
         """The results of a batch of `lines` requests are read: `answers` are the good ones, by their lines; the lines
-        in `wanted` are asked for now."""
-        if (hold := self._holds.get(batch)) is None:
+        in `wanted` are asked for now. `missing` others are paid for, too, and cannot be read."""
+        if (hold := self._holds.get(batch)) is None or batch in self._unused:
             return
         each = None if hold.usd is None else hold.usd / max(1, hold.requests)
         if hold.requests < lines:  # an earlier run has read it and used some, and only those in `wanted` are known
@@ -91,6 +101,7 @@ class BatchHolds:
         else:
             in_rows = wanted if self._store.budget is None else ()  # counted there in a moment
             unused = {name: each if name in in_rows else self._usd(one, each) for name, one in answers.items()}
+            unused |= {f"missing-{i}": each for i in range(missing)}
         self._unused[batch] = unused
         usd = [usd for usd in unused.values() if usd is not None]
         self._changed[batch] = self._corrected(hold, sum(usd) if usd or not unused else None, len(unused))
@@ -111,7 +122,8 @@ class BatchHolds:
 
     def changes(self) -> list[Hold]:
         """The holds that have changed since the last call, to be written."""
-        changed, self._changed = list(self._changed.values()), {}
+        changed = list(self._changed.values())
+        self._changed.clear()
         return changed
 
     def _corrected(self, hold: Hold, usd: float | None, requests: int) -> Hold:

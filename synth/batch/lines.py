@@ -131,7 +131,8 @@ class Results:
     def __init__(self, files: Iterable[IO[bytes]] = (), parse: Callable[[Any], Result] = _unreadable) -> None:
         self._parse, self._files = parse, [_unpacked(file) for file in files]
         self._places: dict[str, tuple[IO[bytes], int, int]] = {}  # name -> file, offset and status
-        self.lines = self.nameless = 0  # `nameless`: answers that do not say which request they answer
+        # `nameless`: answers that do not say which request they answer; `unreadable`: lines that cannot be parsed.
+        self.lines = self.nameless = self.unreadable = 0
         for file in self._files:
             self._index(file)
 
@@ -146,6 +147,7 @@ class Results:
             try:
                 name, status, _ = self._parse(_row(line))
             except FORMAT_ERRORS:
+                self.unreadable += 1
                 continue
             if name == NAMELESS:
                 self.nameless += status == 200
@@ -161,6 +163,11 @@ class Results:
     def answers(self) -> dict[str, StoredResult]:
         """The good ones, by their lines."""
         return {name: self[name] for name, (_, _, status) in self._places.items() if status == 200}
+
+    def missing(self, answered: int) -> int:
+        """How many answers there are that cannot be read, if the provider counts `answered` (0: it does not count)."""
+        count = sum(status == 200 for _, _, status in self._places.values())
+        return self.nameless or (max(0, answered - count) if answered else self.unreadable)
 
     def __getitem__(self, name: str) -> StoredResult:
         place = self._places.get(name)

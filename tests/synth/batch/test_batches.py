@@ -546,20 +546,6 @@ def test_cancelled_batch_is_not_submitted_again_by_the_same_run(form: str, tmp_p
         assert [len(batch) for batch in provider.batches] == [10, 6]
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
-def test_unreadable_result_lines_affect_no_other_line(form: str, tmp_path: Path) -> None:
-    """The file of results breaks off whenever it is read, and has a page, other invalid lines and a duplicate. The
-    readable lines are stored, and only the rest is submitted again."""
-
-    async def work(ledger: Ledger, lines: list[str]) -> None:
-        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger, 10))
-
-    with BatchProvider(form) as provider:
-        provider.garbles = 1 if form == "together" else 3
-        with_batches(provider, tmp_path, work)
-        assert [len(batch) for batch in provider.batches] == [10, 1]
-
-
 @EVERY_FORM
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]"])
 def test_provider_with_unexpected_responses_is_one_clear_error(form: str, body: bytes, tmp_path: Path) -> None:

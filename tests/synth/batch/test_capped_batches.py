@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from pairsmith.teachers.ledgers import open_ledgers
 from schemas.errors import BudgetReached, SpecError
 from schemas.money import Cost
+from schemas.records import Direction
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.budget import Budget
@@ -206,3 +208,34 @@ def test_row_of_several_samples_is_no_price_of_a_request(tmp_path: Path) -> None
         provider.wraps = lambda body: body.replace(b'"output_tokens":5', b'"output_tokens":64')
         with_batches(provider, tmp_path, work, **PRICE)
         assert [len(batch) for batch in provider.batches] == [4, 1]
+
+
+@pytest.mark.parametrize("is_created", [True, False])
+def test_two_teachers_of_one_model_count_an_earlier_batch_once(
+    is_created: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both directions have a teacher of their own, of one model, and find the batch of an earlier run. Both ask some of
+    its requests, or both learn that it was never created: what was held for it is given back once. It was given back
+    twice, and the project could spend that much more than its cap."""
+    monkeypatch.setenv("BATCH_KEY", "sk-batch")
+
+    async def run() -> float:
+        spec = {"url": provider.url, "model": "loopback", "batch_api": "openai", "key_env": "BATCH_KEY", "batch": True}
+        both: dict[Direction, TeacherSettings] = {
+            "forward": TeacherSettings.model_validate({**spec, **PRICE}),
+            "backward": TeacherSettings.model_validate({**spec, **PRICE}),
+        }
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+            store.budget = Budget(store.spent(), project_usd=20 * _MOST)
+            async with open_ledgers(store, both, print) as ledgers:
+                assert len(set(ledgers.values())) == 2
+                dogs = [(ledgers["forward" if dog % 2 else "backward"], dog) for dog in range(20)]
+                asked = (ledger.answer(Question(chat(f"dog {dog}"), SAMPLING)) for ledger, dog in dogs)
+                await asyncio.gather(*asked)
+            return store.budget._settled
+
+    with BatchProvider("openai") as provider:
+        (submit_and_stop if is_created else die_before_creation)(provider, tmp_path, **PRICE)
+        provider.finishes = True
+        assert asyncio.run(run()) == spent(tmp_path).usd == 20 * _COST
+        assert (spent(tmp_path).reserved, sum(map(len, provider.batches))) == (0, 20)

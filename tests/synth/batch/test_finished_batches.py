@@ -7,6 +7,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from schemas.store import Store
 from synth.batch.batches import Batches
 from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
-from tests.synth.batch.test_batch_leftovers import PRICE, spent, without_batches
+from tests.synth.batch.test_batch_leftovers import FILES, PRICE, spent, without_batches
 from tests.synth.batch.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches
 from tests.synth.batch.test_lost_batches import all_answered, submit_and_stop
 from tests.synth.batch_loopback import BatchProvider
@@ -162,3 +163,36 @@ def test_reader_of_a_store_with_a_batch_writes_nothing(tmp_path: Path) -> None:
     with BatchProvider("openai") as provider:
         submit_and_stop(provider, tmp_path, **PRICE)
         asyncio.run(read())
+
+
+@FILES
+def test_answers_that_cannot_be_read_are_not_bought_again(form: str, tmp_path: Path) -> None:
+    """The file of results breaks off whenever it is read, and has a page, other invalid lines and a duplicate. The
+    readable answers are stored, and the run ends with a sentence: the last answer is paid for. It was bought again, and
+    counted once. Until a run can read it, the most that it may cost is counted; a later run reads it, or pays for it
+    again if it is told to."""
+    each = 5 * (1.0 if form == "together" else 0.5)
+
+    async def fails(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="1 answer of batch b1 cannot be read: its results break off"):
+            await ask_dogs(ledger, 10)
+
+    async def works(ledger: Ledger, lines: list[str]) -> None:
+        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger, 10))
+
+    async def answered(ledger: Ledger) -> None:
+        await works(ledger, [])
+
+    with BatchProvider(form) as provider:
+        provider.garbles, provider.counts_live = 99, True
+        with_batches(provider, tmp_path, fails, **PRICE)
+        with_batches(provider, tmp_path, fails, **PRICE)
+        left, most = spent(tmp_path), 64 * each / 5
+        assert (left.usd, left.lost, left.reserved, len(provider.batches)) == (9 * each, 1, most, 1)
+        again = copytree(tmp_path, tmp_path / "again")
+        assert "1 answer of batch b1 cannot be read" in without_batches(provider, again, answered, **PRICE)[0]
+        assert (spent(again).usd, spent(again).lost, spent(again).reserved) == (9 * each + 5, 1, most)
+        provider.garbles = 0
+        with_batches(provider, tmp_path, works, **PRICE)
+        assert (spent(tmp_path).usd, spent(tmp_path).lost, spent(tmp_path).reserved) == (10 * each, 0, 0)
+        assert [len(batch) for batch in provider.batches] == [10]
