@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130  # exit code
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame
 _IMPORT_S, _TICK_S = 5.0, 0.02  # how long an import is waited for, and how often it is looked whether it has ended
 
@@ -58,7 +59,8 @@ def end_at_once(kept: str) -> NoReturn:
 
 class _Watched(io.FileIO):
     """A terminal or a pipe whose reader may go away. Once it has, output is discarded and work continues: SIGHUP may
-    come after the first failed write, or not at all if the shell has disowned the job."""
+    come after the first failed write, or not at all if the shell has disowned the job. Of progress and notes that go to
+    a file on a full disk, what does not fit is lost: an error would end the command without a message."""
 
     def write(self, text: ReadableBuffer, /) -> int:
         try:
@@ -68,23 +70,23 @@ class _Watched(io.FileIO):
                 discard_output(self.fileno())
             elif gone.errno == errno.EIO:
                 detach_from_terminal()
-            else:
+            elif gone.errno not in _FULL or self.fileno() != 2:
                 raise
             return len(memoryview(text))
 
 
 def _surviving_hangup(stream: TextIO) -> TextIO:
     """`stream`, or a replacement for it that keeps working when its terminal goes away or, for progress and notes, the
-    reader of its pipe (`pairsmith generate 2>&1 | head`)."""
-    if not stream.isatty() and not (stream is sys.stderr and _is_pipe(stream)):
+    reader of its pipe (`pairsmith generate 2>&1 | head`) or the room for its file."""
+    if not stream.isatty() and not _is_stderr(stream):
         return stream
     binary = io.BufferedWriter(_Watched(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(binary, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
 
-def _is_pipe(stream: TextIO) -> bool:
+def _is_stderr(stream: TextIO) -> bool:
     with contextlib.suppress(OSError):  # a stream of a test or a notebook may have no descriptor
-        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+        return stream.fileno() == 2 and type(getattr(stream, "buffer", None)) in (io.BufferedWriter, io.FileIO)
     return False
 
 

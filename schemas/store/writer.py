@@ -193,7 +193,8 @@ class Writer:
                     return explained(raised, self._url)
                 if wait_s == _RETRY_DELAYS_S[0]:
                     cause = first_line(raised.orig if isinstance(raised, sa.exc.DBAPIError) else raised)
-                    self._say(f"The store cannot be written at the moment ({cause}). Trying again.")
+                    with contextlib.suppress(Exception):  # whatever it raised would end this thread
+                        self._say(f"The store cannot be written at the moment ({cause}). Trying again.")
                 time.sleep(wait_s)
         return None
 

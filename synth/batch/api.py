@@ -165,15 +165,15 @@ class BatchApi:
         return state if state.failure is None else replace(state, failure=self._endpoint.shown(state.failure))
 
     async def results(self, state: State, wait_s: float = 1.0) -> Results:
-        """The results of a batch's lines, read again if they have fewer answers than the provider counts: a file may
-        break off. Raises NotThereError."""
+        """The results of a batch's lines, read again if they have fewer answers than the provider counts, or no line
+        that can be read: a file may break off. Raises NotThereError."""
         results = Results()
         for nth in range(_READS):
             results.close()
             await asyncio.sleep(nth * wait_s)
             results = await self.form.results(self._download, self.base, state)
             self._stack.callback(results.close)
-            if results.nameless or not results.missing(state.answered):
+            if results.lines and (results.nameless or not results.missing(state.answered)):
                 break
         return results
 

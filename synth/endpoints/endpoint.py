@@ -292,7 +292,7 @@ class Endpoint:
         return self._checked(answer, sending)
 
     def _checked(self, answer: Answer, sending: InFlight) -> Answer:
-        answer = self._copies.checked(answer, self.flow.say)
+        answer = self._copies.checked(answer, self.flow.note)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     async def _answer(

@@ -97,6 +97,10 @@ class Flow:
         failure, at = min(ends, key=lambda end: end[1])
         return described_wait(failure, at - asyncio.get_running_loop().time())
 
+    def note(self, line: str) -> None:
+        """Say a line beside an answer, once the running step has ended: if that fails, the answer is not affected."""
+        asyncio.get_running_loop().call_soon(self.say, line)
+
     def drain(self) -> None:
         """Send nothing more: requests in flight may finish, waiting ones raise StoppedError."""
         self.draining.set()
@@ -252,10 +256,10 @@ class Flow:
         self.retrying.record(now, failure, took_s=None if answer is None else now - sending.sent_at)
         if answer is not None:
             if notice := sending.host.answered(sending, now, usable=bool(answer.choices)):
-                self.say(f"warning: {sending.host.url} {notice}.")
+                self.note(f"warning: {sending.host.url} {notice}.")
             for host in self.hosts if answer.choices and len(self.hosts) > 1 else ():
                 if host.refusal and host.is_resting:
-                    self.say(
+                    self.note(
                         f"warning: {host.url} is left out while others answer: it refuses requests ({host.refusal})."
                     )
                     host.refusal = None

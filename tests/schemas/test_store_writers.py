@@ -18,13 +18,14 @@ import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from schemas.errors import StoreBusy, StoreError, StoreFull
 from schemas.records import Call, Receipt, Seed, Verdict
-from schemas.store import Store, tables
+from schemas.store import Store, tables, writer
 from schemas.store.failures import explained, is_transient
 from schemas.store.lock import writer_lock
 from schemas.store.opening import engine_of, sqlite_path
@@ -314,6 +315,25 @@ def test_file_locked_for_long_is_waited_for(tmp_path: Path, caplog: pytest.LogCa
         held.close()
         assert len(list(store.each_seed())) == 2
     assert caplog.messages == ["The store cannot be written at the moment (database is locked). Trying again."]
+
+
+def test_message_that_cannot_be_shown_stops_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit is to be tried again, and the function that shows this raises, as on a full disk. The writer's thread
+    ended, and everything that waited for it did so for ever."""
+
+    def show(line: str) -> None:
+        raise OSError("No space left on device")
+
+    def insert(*arguments: Any) -> set[str]:
+        monkeypatch.setattr(writer, "insert_records", usual)
+        raise sqlite3.OperationalError("database is locked")
+
+    with Store.open(f"sqlite:///{tmp_path / 'p.db'}", say=show) as store:
+        usual = writer.insert_records
+        monkeypatch.setattr(writer, "insert_records", insert)
+        monkeypatch.setattr(writer, "is_transient", lambda *arguments, **more: True)
+        store.append(seed("first")).result(timeout=60)
+        assert len(list(store.each_seed())) == 1
 
 
 @pytest.mark.parametrize("other", [None, "another store"])

@@ -4,6 +4,7 @@ lost."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 import threading
 from collections.abc import Coroutine, Iterator
@@ -349,3 +350,29 @@ def test_delayed_answers_are_stored_when_the_run_ends(cancelled: bool, tmp_path:
         assert gathered
         assert gathered <= durable_prompts(tmp_path)
         assert cancelled or durable_prompts(tmp_path) == {ask.prompt for ask in teacher.asked}
+
+
+def test_message_that_cannot_be_shown_costs_no_answer(tmp_path: Path) -> None:
+    """An answer says that its model ends soon, and the function that shows this raises. The answers that had arrived
+    together were lost, and the run waited for them for ever."""
+
+    def answer(ask: Ask) -> Reply:
+        choices = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ask.prompt}}]
+        late = {"Sunset": "Mon, 01 Jun 2027 00:00:00 GMT"} if ask.number > SEEDS / 2 else {}
+        return Reply(body=orjson.dumps({"choices": choices}), headers=late)
+
+    def show(line: str) -> None:
+        shown.append(line)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> GenerateResult:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r:
+            r.ledger.endpoint.flow.say = show
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            return await asyncio.wait_for(generate(r.store, input(SEEDS), [r.forward], concurrency=8), 60)
+
+    shown: list[str] = []
+    with LoopbackTeacher(answer) as teacher:
+        assert asyncio.run(main()).rows_in == SEEDS
+        assert len(shown) == 1
+        assert durable_prompts(tmp_path) == {ask.prompt for ask in teacher.asked}

@@ -224,6 +224,18 @@ def test_a_closed_terminal_without_hangup_stops_nothing(make_project: Callable[.
         assert durable(project) == set(teacher.counts())
 
 
+def test_notes_on_a_full_disk_are_lost_and_the_work_continues(make_project: Callable[..., Project]) -> None:
+    """`pairsmith generate 2> log`, and the disk of the log is full. The command ended without a message, and asked for
+    nothing."""
+    with LoopbackTeacher(answer) as teacher:
+        project = make_project(teacher.url)
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "pairsmith", "generate"]
+            process = subprocess.run(command, cwd=project.folder, env=project.environ(), stderr=full, check=False)
+        assert process.returncode == 0
+        assert durable(project) == set(teacher.counts())
+
+
 def test_a_hangup_waits_for_answers_like_sigterm(make_project: Callable[..., Project]) -> None:
     """When an ssh session ends the hangup arrives twice and nothing can be written any more; no answer is lost."""
     terminal_closed = threading.Event()  # until it is set, nothing is answered
