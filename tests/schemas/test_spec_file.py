@@ -637,7 +637,7 @@ def test_the_file_shown_in_the_manual_works(tmp_path):
 def test_keys_are_set_and_all_else_stays() -> None:
     """Comments, order, blank lines and the notation of values are kept. Only the requested keys change."""
     text = (
-        '# mine\n[task]  # what\nname = \'x\'   # own quotes\nstyle = """\na\n"""\n\n[[seeds]]\npath = "a.txt"\n\n'
+        '# mine\n[task]  # what\nname = "x"   # own space\nstyle = """\na\n"""\n\n[[seeds]]\npath = "a.txt"\n\n'
         "[generate.forward]\nsampling = { temperature = 0.7, top_k = 50, max_tokens = 80 }  # hot\n"
     )
     changed = set_keys(
@@ -652,7 +652,7 @@ def test_keys_are_set_and_all_else_stays() -> None:
         {"teacher.url": ["why"]},
     )
     expected = (
-        text.replace("'x'", '"y"').replace("a.txt", "b.txt").replace("top_k = 50, ", " ")
+        text.replace('"x"', '"y"').replace("a.txt", "b.txt").replace("top_k = 50, ", " ")
         + '\n[teacher]\n# why\nurl = "http://\\"h\\""\n'
     )
     assert changed == expected
