@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
@@ -10,6 +11,7 @@ from train.evaluation.metrics import MODES, Evaluation, Mode, Output, SystemResu
 
 MAX_UNKNOWN = 0.02
 _MORE_COMPLETE = "more answers of {} were complete: "
+_OF_CONTEXT = re.compile("context (holds|length|window|size)", re.IGNORECASE)  # the embedded server, vLLM and others
 _LONGER_CONTEXT = "the prompt of {} was shorter, or the context of its model longer"
 _COMPLETE_ANSWERS = {
     "cut": _MORE_COMPLETE + "raise evaluate.sampling.max_tokens, or look at its answers",
@@ -27,9 +29,10 @@ def why_incomplete(evaluation: Evaluation, system: SystemResult, modes: Collecti
     ways = Counter(map(_kind_of, outputs))
     most = next((way for way, _ in ways.most_common() if way not in ("missing", "complete")), "missing")
     refusals = Counter(one.reasons[REFUSAL] for one in outputs if REFUSAL in one.reasons)
-    message = f' (it answered "{refusals.most_common(1)[0][0]}")' if most == "refused" and refusals else ""
+    answered = refusals.most_common(1)[0][0] if most == "refused" and refusals else ""
+    message = f' (it answered "{answered}")' if answered else ""
     listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-    if most == "refused" and any("context" in text for text in refusals):
+    if _OF_CONTEXT.search(answered):
         return f"{listed}{message}", _LONGER_CONTEXT.format(system.label)
     return listed, _COMPLETE_ANSWERS[most].format(system.label) + message
 

@@ -752,6 +752,11 @@ def nothing(difference: Interval | None) -> Interval:
             '120 refused (it answered "maximum context length is 2048 tokens")',
             "the prompt of tuned was shorter, or the context of its model longer",
         ),
+        (
+            {"text": "", "reasons": {NO_ANSWER: "refused", REFUSAL: "not allowed in this context"}},
+            '120 refused (it answered "not allowed in this context")',
+            "the server accepted the requests to tuned",
+        ),
         ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "120 refused", "the server accepted the requests to tuned"),
         (
             {"answered": False},
