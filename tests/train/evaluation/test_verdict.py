@@ -754,8 +754,8 @@ def nothing(difference: Interval | None) -> Interval:
         ),
         (
             {"text": "", "reasons": {NO_ANSWER: "refused", REFUSAL: "not allowed in this context"}},
-            '120 refused (it answered "not allowed in this context")',
-            "the server accepted the requests to tuned",
+            "120 refused",
+            'the server accepted the requests to tuned (it answered "not allowed in this context")',
         ),
         ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "120 refused", "the server accepted the requests to tuned"),
         (
