@@ -1,9 +1,9 @@
 """Progress of long work. Every layer takes a callback and reports to it in the same way.
 
 `progress(stage, numbers)`: the known numbers are `done` and `total` (rows or steps), `kept` (those of `done` that
-existed before), `failed`, `in_flight`, `tokens`, `usd` (None: the cost is unknown), and `eta_s` and `most_s` (expected
-and maximum seconds left; None: unknown). Any other number is shown after them under its own name, and a text (such as
-`message`) as it is.
+existed before), `failed`, `in_flight`, `tokens`, `usd` (None: part of the cost is unknown), `usd_known` (the part that
+is known), and `eta_s` and `most_s` (expected and maximum seconds left; None: unknown). Any other number is shown after
+them under its own name, and a text (such as `message`) as it is.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in characters
 _NARROW = 100  # a terminal of fewer columns gets no bar
 _NAME_WIDTH = len("bradley_terry")  # the longest name of a step; what it prepares may have a longer one
-_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
+_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "usd_known", "eta_s", "most_s", "message")
 _ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pages only; a line has no room for them
 
 
@@ -84,12 +84,8 @@ class Pace:
             shown.append(f"{n['in_flight']:,.0f} in flight")
         if rate := self.rate("tokens"):
             shown.append(f"{rate:,.0f} tok/s")
-        if n.get("usd", 0) is None:
-            shown.append("cost unknown")
-        elif n.get("usd"):
-            from schemas.money import dollars
-
-            shown.append(f"{dollars(n['usd'])} spent")
+        if "usd" in n:
+            shown.extend(_spent(n["usd"], n.get("usd_known")))
         for name, value in n.items():
             if name not in _KNOWN + _ON_PAGES and value != "":
                 shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")
@@ -105,6 +101,15 @@ class Pace:
     def share(self) -> float | None:
         total = self.numbers.get("total")
         return min(1.0, self.numbers.get("done", 0) / total) if total else None
+
+
+def _spent(usd: float | None, known: float | None) -> list[str]:
+    """What was spent, if anything."""
+    from schemas.money import dollars  # which takes a quarter of a second to import
+
+    if usd is None:
+        return [f"at least {dollars(known)} spent" if known else "cost unknown"]
+    return [f"{dollars(usd)} spent"] if usd else []
 
 
 def reported(paces: dict[str, Pace], stage: str, numbers: Mapping[str, Any], at_s: float) -> Pace:

@@ -13,7 +13,7 @@ from typing import Any
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.gc_tuning import infrequent_gc
-from schemas.money import total
+from schemas.money import exact, total
 from schemas.progress import Progress, unseen
 from schemas.records import Generated, Imported, Pair, Reason, Record, Seed
 from schemas.store import Store
@@ -364,13 +364,15 @@ class _Run:
         if self.progress is None or (not last and now_s - self._reported_s < _PROGRESS_EVERY_S):
             return
         self._reported_s = now_s
+        cost = total(cost for ledger in self._ledgers for cost in ledger.costs)
         numbers: dict[str, Any] = {
             "done": self.result.rows_in,
             "kept": self._not_asked,
             "failed": self.result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
-            "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
+            "usd": cost.total,
+            "usd_known": exact(cost.usd),
         }
         numbers["message"] = next(filter(None, (ledger.endpoint.flow.held for ledger in self._ledgers)), "")
         if self._total is not None:

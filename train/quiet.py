@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _NOISY_LOGGERS = (
-    # Looks for an optional kernel that only inference would use, and suggests fetching it from a hub.
+    # Look for an optional kernel that only inference would use, and suggest fetching it from a hub.
     "bitsandbytes.backends.cpu.ops",
+    "kernels._internals.hf_hub",
     # Reports for every layer that 8-bit layers compute in float16.
     "bitsandbytes.autograd._functions",
     # Warns that checkpoints written within one second have no order in time; they are then ordered by step.

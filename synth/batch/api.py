@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,14 +22,15 @@ from schemas.spec import TeacherSettings
 from schemas.wording import counted
 from synth.batch.forms import FORMS, Form
 from synth.batch.lines import FORMAT_ERRORS, Announced, BatchLine, Results, State, spool
-from synth.chat.completions import ThrottledError, UnconfirmedError
+from synth.chat.completions import StoppedError, ThrottledError, UnconfirmedError
 from synth.endpoints.connections import tls_failure
 from synth.endpoints.endpoint import Endpoint
 from synth.endpoints.host import MAX_RETRY_AFTER_S
 from synth.endpoints.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
 
 _MAX_FAULTS, _REPORTED_WAIT_S = 20, 20.0
-_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15)
+_POST_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15)  # a large upload
+_GET_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15, sock_read=60)
 _DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
 _READS = 3  # of results that are incomplete
 _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven seconds
@@ -198,9 +200,14 @@ class BatchApi:
     ) -> bytes:
         """Return the body of a response of status 200, or write it to the file `to`. Temporary faults of a GET are
         waited out. Requests that create something are sent once, since it is unknown whether a failed one has created
-        it."""
-        faults, is_reported = 0, False
+        it.
+
+        Raises StoppedError, if the run is stopping, instead of creating something or waiting any longer. Nothing was
+        created then."""
+        faults, is_reported, began = 0, False, time.monotonic()
         while True:
+            if self._endpoint.flow.draining.is_set() and (faults or method != "GET"):
+                raise StoppedError
             data = form if form is not None else orjson.dumps(json) if json is not None else None
             content_type = {"Content-Type": "application/json"} if json is not None else None
             asked_to_wait_s: float | None = None
@@ -233,13 +240,9 @@ class BatchApi:
             may_exist = method != "GET" and asked_to_wait_s is None
             if may_exist or faults >= _MAX_FAULTS:
                 is_certain = form is not None or (method != "GET" and not may_exist)
-                raise (NotCreatedError if is_certain else Unreachable)(
-                    f"The provider's batch API does not answer ({why}).",
-                    where=url,
-                    fix="Every answer so far is kept, and the next run with --batch finds the batches in flight.",
-                )
+                raise _no_answer(NotCreatedError if is_certain else Unreachable, url, why)
             wait_s = max(asked_to_wait_s or 0.0, min(60.0, 2.0 ** (faults - 1)))
-            if wait_s >= _REPORTED_WAIT_S and not is_reported:
+            if time.monotonic() - began + wait_s >= _REPORTED_WAIT_S and not is_reported:
                 is_reported = True
                 self._endpoint.flow.say(f"{url}: no answer ({why}); still retrying, next in {clock(wait_s)}.")
             with contextlib.suppress(TimeoutError):
@@ -248,7 +251,7 @@ class BatchApi:
     async def _request(
         self, method: str, url: str, data: Any, headers: Mapping[str, str] | None, to: IO[bytes] | None
     ) -> tuple[int, Mapping[str, str], bytes]:
-        timeout = _TIMEOUT if to is None else _DOWNLOAD_TIMEOUT
+        timeout = _DOWNLOAD_TIMEOUT if to is not None else _GET_TIMEOUT if method == "GET" else _POST_TIMEOUT
         options: Any = {"data": data, "headers": headers, "allow_redirects": False, "timeout": timeout}
         async with self._session.request(method, url, params=self._params, **options) as response:
             if to is not None and response.status == 200:
@@ -270,6 +273,14 @@ class BatchApi:
             fix="Every answer so far is kept. If the provider has no batch API, run without --batch; "
             f"teacher.batch_api sets its format ({', '.join(FORMS)}).",
         )
+
+
+def _no_answer(kind: type[Unreachable], url: str, why: str) -> Unreachable:
+    return kind(
+        f"The provider's batch API does not answer ({why}).",
+        where=url,
+        fix="Every answer so far is kept, and the next run with --batch finds the batches in flight.",
+    )
 
 
 async def _write(response: aiohttp.ClientResponse, file: IO[bytes]) -> None:

@@ -273,7 +273,7 @@ class Batches:
         failpoint("batch_announced")
         try:
             batch = await self._api.submit(lines, label)
-        except TeacherError as error:
+        except (TeacherError, StoppedError) as error:
             if not isinstance(error, Unreachable) or isinstance(error, NotCreatedError):
                 self.holds.release(hold)
                 await self._earlier.record(label, "")
@@ -300,20 +300,19 @@ class Batches:
             names = {name for name, other in self._batch_of.items() if other == batch}
             is_ours = results is not None and not names.isdisjoint(results.names)
             if (guess := self._earlier.guessed.pop(batch, None)) and not is_ours:
-                if (other := await self._earlier.find(guess, batch)) is not None:
-                    self._batch_of.update(dict.fromkeys(names, other))
-                    self.holds.move(batch, other)
-                    self._watch(other)
-                else:
+                other = await self._earlier.reassign(batch, guess, names, results)
+                if other is None:
                     self.holds.read(batch, len(names), {}, ())
                     await self._earlier.record(guess.label, "")
-                    self._resubmit(names)
-                return None
+                    return self._resubmit(names)
+                self._submitted_at.setdefault(other, self._earlier.submitted_at[other])
+                self._watch(other)
+                return await self._finish_batch(batch) if batch in self._earlier.guessed else None
             if guess:
                 await self._earlier.record(guess.label, batch)
             if state is None or results is None:
                 return self._resubmit(names)
-            if not is_ours and state.failure is None and (results.lines or state.answered):
+            if not is_ours and state.failure is None and (results.lines or state.answered or state.completed):
                 return self._leave_unread(batch, names, results)
             lost = names - set(results.names) if (missing := results.missing(state.answered)) else set[str]()
             results.keep(names)

@@ -4,7 +4,7 @@ cost that nothing is asked of any more."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Collection, Container
 from datetime import UTC, datetime, timedelta
 
 from schemas.errors import TeacherError
@@ -16,7 +16,7 @@ from schemas.wording import counted
 from synth.batch.api import BatchApi, NotThereError
 from synth.batch.holds import BatchHolds
 from synth.batch.lines import FORMAT_ERRORS, MAX_SUBMIT_TIME, Announced, Results
-from synth.chat.completions import one_line
+from synth.chat.completions import StoppedError, one_line
 
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
 _LOOKS = 5  # for batches that may arrive: 13 seconds
@@ -117,6 +117,24 @@ class EarlierBatches:
                 self.guessed[batch] = announced._replace(others=others)
         return batch
 
+    async def reassign(
+        self, batch: str, guess: Announced, names: Collection[str], results: Results | None
+    ) -> str | None:
+        """The batch that the lines `names` may be in, because `results` show that `batch`, which was taken for the
+        announced one, is not it; None if the provider has no other. If `batch` was announced as another one, the two
+        change places."""
+        there = self.batch_of.keys() & (set() if results is None else results.names)
+        crossed = (one for one in map(self.batch_of.__getitem__, there) if one in self.guessed)
+        if (other := next(crossed, None)) is not None:
+            others_names = [name for name, one in self.batch_of.items() if one == other]
+            self.guessed[batch], self.guessed[other] = self.guessed[other], guess
+            self.batch_of.update(dict.fromkeys(others_names, batch))
+        elif (other := await self.find(guess, batch)) is None:
+            return None
+        self.batch_of.update(dict.fromkeys(names, other))
+        self._holds.exchange(batch, other)
+        return other
+
     async def record(self, label: str, batch: str) -> None:
         """Record the id of a batch; an empty one if it was not created."""
         await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
@@ -147,7 +165,7 @@ class EarlierBatches:
                     self._say(self.describe_unasked(batch, hold))
                     return
                 results = Results() if state.failure is not None else await self._api.results(state)
-        except NotThereError:
+        except (NotThereError, StoppedError):
             return  # its cost remains unknown
         except (TimeoutError, TeacherError, *FORMAT_ERRORS) as error:
             why = one_line(str(error) and self._api.shown(error)) or "no answer in time"
@@ -189,6 +207,8 @@ async def settle_unasked(opened: Callable[[], Awaitable[EarlierBatches]], asked:
     try:
         async with asyncio.timeout(_MAX_S):
             earlier = await opened()
+    except StoppedError:
+        return
     except (TimeoutError, TeacherError) as error:
         why = one_line(str(error)) or "no answer in time"
         say(f"The cost of batches of earlier runs could not be read ({why}).")

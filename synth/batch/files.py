@@ -95,8 +95,13 @@ class FileBatches:
         # A job that fails in the middle has answers.
         failure = _first_error(raw) if status == self.failed and not raw.get(self.output_files[0]) else None
         strange = None if status in self.running + self.ended else status
-        answered = int((raw.get("request_counts") or {}).get("completed") or raw.get("succeeded_requests") or 0)
-        return State(status in self.ended, failure, raw, status.startswith("cancel"), strange, answered)
+        counts = raw.get("request_counts") or {"completed": raw.get("succeeded_requests")}
+        answered = counts.get("completed")
+        is_cancelled, is_completed = (
+            status.startswith("cancel"),
+            answered is None and status in ("completed", "success"),
+        )
+        return State(status in self.ended, failure, raw, is_cancelled, strange, int(answered or 0), is_completed)
 
     async def results(self, download: Download, base: str, state: State) -> Results:
         files = [state.raw[name] for name in self.output_files if state.raw.get(name)]

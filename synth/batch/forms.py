@@ -190,9 +190,16 @@ class GeminiBatches:
         expired = state.endswith(("EXPIRED", "CANCELLED"))
         strange = None if state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")) or not state else state
         counts = (raw.get("metadata") or {}).get("batchStats") or {}
-        answered = int(counts.get("successfulRequestCount") or 0)
-        ended = ended or expired
-        return State(ended, None if expired else failure, raw, state.endswith("CANCELLED"), strange, answered)
+        is_completed = not counts and state.endswith("SUCCEEDED")
+        return State(
+            ended or expired,
+            None if expired else failure,
+            raw,
+            state.endswith("CANCELLED"),
+            strange,
+            int(counts.get("successfulRequestCount") or 0),
+            is_completed,
+        )
 
     async def results(self, download: Download, base: str, state: State) -> Results:
         return Results([spooled(_inline_responses(state.raw))], self._result)

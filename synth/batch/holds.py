@@ -66,11 +66,11 @@ class BatchHolds:
         if self._store.budget is not None:
             self._store.budget.read(*batches)
 
-    def move(self, batch: str, other: str) -> None:
-        """The hold of `batch` is that of `other`: they were mistaken for each other."""
-        if batch in self._holds:
-            self._holds[other] = self._holds.pop(batch)
-            self._unused.pop(other, None)
+    def exchange(self, batch: str, other: str) -> None:
+        """Each has the hold of the other: they were mistaken for each other."""
+        for one, hold in ((batch, self._holds.pop(other, None)), (other, self._holds.pop(batch, None))):
+            self._unused.pop(one, None)
+            self.add(one, hold)
 
     def open(self) -> dict[str, Hold]:
         """The holds of the batches that have not been read here, as they are in the store: another teacher of this run

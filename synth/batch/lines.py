@@ -84,7 +84,8 @@ class NotInBatchError(Exception):
 class State:
     """The state of a batch. `failure` is the provider's message for one that was refused as a whole; `cancelled`: it
     was cancelled at the provider; `strange` is the provider's status if it is unknown; `answered` is the number of
-    answers in its results according to the provider, 0 if it does not say."""
+    answers in its results according to the provider, 0 if it does not say; `completed`: it says only that the batch was
+    processed to its end, so there are results."""
 
     ended: bool
     failure: str | None
@@ -92,6 +93,7 @@ class State:
     cancelled: bool = False
     strange: str | None = None
     answered: int = 0
+    completed: bool = False
 
 
 def spool() -> IO[bytes]:

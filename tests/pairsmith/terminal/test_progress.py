@@ -82,6 +82,15 @@ def test_parts_show_known_numbers_and_those_of_the_stage() -> None:
     assert pace.parts() == ["3 of 9", "2 in flight", "$1.50 spent", "validation loss 1.235"]
 
 
+@pytest.mark.parametrize(
+    ("usd", "known", "words"),
+    [(None, 1.5, "at least $1.50 spent"), (None, 0.0, "cost unknown"), (1.5, 1.5, "$1.50 spent")],
+)
+def test_one_request_of_unknown_cost_hides_no_other(usd: float | None, known: float, words: str) -> None:
+    """What is known is shown as the least that was spent."""
+    assert words in Pace("generate", {"done": 3, "usd": usd, "usd_known": known}, 0.0).parts()
+
+
 def test_time_left_is_plausible_after_the_first_of_many_concurrent_requests() -> None:
     """Requests in flight count as half done. So after the first of twenty concurrent answers the time left is wrong by
     half, not twentyfold, and it is right once answers arrive steadily."""
