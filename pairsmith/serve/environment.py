@@ -14,13 +14,13 @@ from schemas.spec import Spec
 Environment = Callable[[Project], dict[str, str]]
 """Returns the environment variables for a project's job. Raises PairsmithError if the spec may not run."""
 
-# The locations of weights, Argilla and the GPU libraries. Any other variable may hold a secret.
+# The locations of weights, Argilla and the GPU libraries, and what computes. Any other variable may hold a secret.
 _MACHINE = frozenset(
     {
         *("HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
         *("PAIRSMITH_CACHE", "PAIRSMITH_ARGILLA_HOME"),
         *("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"),
-        *("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"),
+        *("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "USE_HUB_KERNELS"),
         *tracing.VARIABLES,
     }
 )

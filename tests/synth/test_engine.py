@@ -214,6 +214,7 @@ def test_progress_reports_counts(tmp_path: Path) -> None:
         "in_flight": 0,
         "tokens": 50,
         "usd": None,
+        "usd_known": 0.0,
         "message": "",
     }
 
