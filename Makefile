@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Installs the versions with which every test passed, so that a release of another package breaks nothing here.
+# `make test NEWEST=1` in a fresh clone tries the newest instead, and `make constraints` then records them.
+INSTALL := $(BIN)/python -m pip install --quiet $(if $(NEWEST),,--constraint constraints.txt) --editable
 
-.PHONY: demo serve-demo test test-unsloth test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm test-postgresql
+.PHONY: demo serve-demo test test-unsloth test-vllm test-page test-quick lint format clean bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm test-postgresql constraints
 
 demo: $(VENV)/.train
 	$(BIN)/python examples/demo.py
@@ -54,29 +57,34 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/.quick: pyproject.toml
+$(VENV)/.quick: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(INSTALL) '.[test]'
 	touch $@
 
-$(VENV)/.train: pyproject.toml
+$(VENV)/.train: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	$(INSTALL) '.[train]'
 	touch $@
 
 $(VENV)/.serve: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,review,serve]'
+	$(INSTALL) '.[train,review,serve]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,review,dev]'
+	$(INSTALL) '.[train,review,dev]'
 	touch $@
 
 # Each writes bench/results/NAME.json; the last figures are committed.
 bench-certificate bench-dedup bench-curate bench-proof bench-faults bench-generation bench-rewards bench-service bench-training bench-vllm: bench-%: $(VENV)/.dev
 	$(BIN)/python -m bench.$*.run
+
+constraints: $(VENV)/.dev
+	echo "# The versions with which every test passed, for pip's --constraint; written by make constraints." > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.txt
+	touch $(VENV)/.train $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) $(VENV)-unsloth demo artifacts build dist
