@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from synth.embedded.hub_code import import_bitsandbytes
+
 _NOISY_LOGGERS = (
     # Look for an optional kernel that only inference would use, and suggest fetching it from a hub.
     "bitsandbytes.backends.cpu.ops",
@@ -39,6 +41,7 @@ def quiet(*more: str) -> Iterator[None]:
         warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
         for logger in loggers:
             logger.setLevel(logging.ERROR)
+        import_bitsandbytes()
         transformers_logging.disable_progress_bar()
         datasets.disable_progress_bars()
         try:

@@ -19,6 +19,7 @@ from schemas.errors import InputError, PairsmithError, first_line
 from schemas.memory import free_bytes
 from synth.chat_template import Chat
 from synth.embedded import shared_prefix
+from synth.embedded.hub_code import import_bitsandbytes
 from synth.embedded.rows import RowCache, RowTokens
 
 # Rough activation memory of a small model for one token; it bounds how many rows are recomputed together.
@@ -268,6 +269,7 @@ class ChatModel:
         return True
 
     def _load_adapter(self, name: str, folder: Path) -> None:
+        import_bitsandbytes()
         from peft import PeftModel
 
         slot = self._slots[name]
