@@ -35,8 +35,7 @@ def wrong_accounts(text: str, value: Any) -> Iterator[str]:
     """Yield what is wrong with the numbers of a record and of the records inside it."""
     for record in _records(value):
         items = _items(record)
-        lines = (wrong_line(text, item) for item in items or [record])
-        wrong = next(filter(None, lines), None) or wrong_gross(text, record) or wrong_total(text, record, items)
+        wrong = wrong_line(text, record) or wrong_gross(text, record) or wrong_total(text, record, items)
         if wrong:
             yield f"{wrong[0]} is {wrong[1]:g}, but the numbers beside it make {wrong[2]}, as in the input"
         if omitted := omitted_line(text, record, items):
@@ -71,11 +70,13 @@ def wrong_total(text: str, record: Mapping[str, Any], items: Sequence[Mapping[st
     total, added = _only(record, "fields_total"), _sum(items)
     if total is None or added is None or _is(total[1], added) or not _states(text, added):
         return None
-    return None if _is_explained(text, total[1] - added, (added, total[1], *_amounts(items))) else (*total, _plain(added))
+    return (
+        None if _is_explained(text, total[1] - added, (added, total[1], *_amounts(items))) else (*total, _plain(added))
+    )
 
 
 def wrong_gross(text: str, record: Mapping[str, Any]) -> Wrong | None:
-    """Return the gross amount of a record that is not its net amount and tax, of which the text states the right sum."""
+    """Return the gross amount of a record that is not its net amount and tax, whose sum the text states."""
     net, tax, gross = (_only(record, name) for name in ("fields_net", "fields_tax", "fields_gross"))
     if net is None or tax is None or gross is None or _is(net[1] + tax[1], gross[1]):
         return None

@@ -33,7 +33,7 @@ from curate.gates.phrases import find_all, lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import made_up_quote
 from curate.gates.ranges import reversed_range
-from curate.gates.sides import names_turned, parts_turned
+from curate.gates.sides import names_turned, parts_turned, reversed_result
 from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.words import cached_per_word, count_words, stemmer_for
 from curate.words import SPACED
@@ -160,9 +160,7 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     for code, change in _changes(pair, language):
         if change:
             return rejected(code, f"the input says {quote(change[0])}, the output {quote(change[1])}")
-    input, output = (
-        with_fractions_in_order(words_to_digits(side, language)) for side in (pair.input, pair.output)
-    )
+    input, output = (with_fractions_in_order(words_to_digits(side, language)) for side in (pair.input, pair.output))
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("the numbers kept their places")
     both_say = all(says(language, "instead", side) for side in (fold(pair.input), fold(pair.output)))
@@ -191,6 +189,7 @@ def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] |
     if not is_summary(pair) and count_words(text) <= _MUCH_LONGER * count_words(given):
         yield "changed_word", contradicting_words(given, text, language, language)
     yield "swapped", _reversed_ratio(given, text, language) or _replaced_ratio(given, text, language)
+    yield "swapped", reversed_result(given, text, language)
     yield "swapped", reversed_range(fold(given), fold(text))
     yield "swapped", mixed_times(given, text) or reversed_move(given, text, language)
     yield "changed_time", other_half_of_day(fold(given), fold(text))
@@ -205,8 +204,8 @@ _MUCH_LONGER = 3  # times as many words, with which a text has things of its own
 def _reversed_ratio(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Return a ratio or range of `before` and its reversal in `after`, or None. `after` must only have the reversal.
 
-    A result that is turned together with its names is the same result (`Ajax 0-1 PSV`: `PSV won 1-0 at Ajax`), and so is
-    a ratio together with its parts.
+    A result that is turned together with its names is the same result (`Ajax 0-1 PSV`: `PSV won 1-0 at Ajax`), and so
+    is a ratio together with its parts.
     """
     ratios = _EITHER_RATIO.findall(before) if any(map(before.__contains__, ":\u2013-")) else []
     there = dict[tuple[str, str], str]()

@@ -84,7 +84,9 @@ def _office_head() -> re.Pattern[str]:
 @cache
 def _office() -> re.Pattern[str]:
     links = alternation(words_of("office_links"))
-    return re.compile(rf"{_office_head().pattern}(?:-{_NAME}| (?:{links})'?(?: (?:{links}))?| (?={_CAPITAL}){_NAME}){{1,6}}")
+    return re.compile(
+        rf"{_office_head().pattern}(?:-{_NAME}| (?:{links})'?(?: (?:{links}))?| (?={_CAPITAL}){_NAME}){{1,6}}"
+    )
 
 
 def _with_initials_expanded(text: str, other: str, language: str) -> str:

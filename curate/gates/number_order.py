@@ -25,8 +25,8 @@ def swapped_numbers(source: str, text: str, language: str, to: str) -> str:
 
     Both texts must have the same numbers, each once, and the source no date. A number that keeps a unit or a sign of
     money which no other one has did not change places: `for 5 days, 40 mg` for `40 mg for 5 days`. Nor did the start or
-    the end of a change that both texts name as such: `up to 9, from 7` for `from 7 to 9`; or a part and its whole, which
-    some languages name first: `2つのうち1つ`, `1 of 2`.
+    the end of a change that both texts name as such: `up to 9, from 7` for `from 7 to 9`; or a part and its whole,
+    which some languages name first: `2つのうち1つ`, `1 of 2`.
     """
     source, text = map(with_fractions_in_order, (source, text))
     first, second = (list(digit_numbers(join_digit_groups(side))) for side in (source, text))

@@ -4,6 +4,8 @@ names_turned("Ajax beat PSV 2-1", "PSV lost 1-2 to Ajax") is True
 names_turned("won 3-1 against Leeds", "Leeds lost 1-3") is True
 parts_turned("water and syrup 4:1", "syrup and water 1:4", "en") is True
 
+reversed_result("主队3比2获胜", "主队最终以2比3获胜。", "zh") == ("3比2", "2比3")
+
 Not covered: a result whose names are translated, and one with a single name that is named on neither side as opponent.
 """
 
@@ -13,7 +15,7 @@ import re
 from itertools import pairwise
 
 from curate.gates.folding import fold
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import lexicon, says
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import stemmer_for, words
 
@@ -51,6 +53,27 @@ def is_result_turned(before: str, after: str) -> bool:
 
 
 _RESULT = re.compile(r"(?<![\d:.-])\d{1,3}[:\u2013-]\d{1,3}(?![\d:-]|\.\d)")
+
+
+def reversed_result(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """Return a result with a word between its figures (3比2) and its reversal in another text, or None.
+
+    Both texts must begin with the same name, say that it won, and not who lost, because without capitals a name is no
+    more than the first characters. A ratio has no winner.
+    """
+    here, there = (_result_in_words().findall(side) for side in (before, after))
+    if len(here) != 1 or len(there) != 1 or here[0][::2] != there[0][::-2] or here[0][0] == here[0][2]:
+        return None
+    start, begun = before[:_FIRST], after[:_FIRST]
+    if start != begun or not start.isalpha():
+        return None
+    if not all(says(language, "won_by", side) and not says(language, "lost_to", side) for side in (before, after)):
+        return None
+    return "".join(here[0]), "".join(there[0])
+
+
+_FIRST = 2  # characters of a name
+_result_in_words = word_pattern(r"(?<![\d.,:])(\d{1,3}) ?({result_marks}) ?(\d{1,3})(?![\d.,:])")
 
 
 def parts_turned(before: str, after: str, language: str) -> bool:

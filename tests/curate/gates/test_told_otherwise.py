@@ -33,7 +33,12 @@ GOOD = [
     ("rewrite", "es", "me cobraron 2 veces", "Me han cobrado por duplicado la factura."),
     ("rewrite", "pl", "pobrano 2 razy", "Kwota została pobrana podwójnie, proszę sprawdzić."),
     ("rewrite", "sv", "dragit 2 gånger", "Beloppet har dragits dubbelt, vänligen kontrollera."),
-    ("rewrite", "pt", "tem que registrar a venda do imóvel", "A venda do imóvel deve ser levada ao Registro de Imóveis."),
+    (
+        "rewrite",
+        "pt",
+        "tem que registrar a venda do imóvel",
+        "A venda do imóvel deve ser levada ao Registro de Imóveis.",
+    ),
     ("rewrite", "es", "hay que inscribir la casa", "La casa debe inscribirse en el Registro de la Propiedad."),
     ("rewrite", "it", "registrare il contratto", "Il contratto va registrato presso l'Agenzia delle Entrate."),
     ("rewrite", "ko", "환불 안 됩니다 교환만", "환불은 어렵고 교환만 가능합니다."),
