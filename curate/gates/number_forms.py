@@ -150,8 +150,8 @@ def without_mixed_fractions(folded: str) -> str:
 
 
 def forms_of_fractions(folded: str) -> Iterator[str]:
-    """Yield the decimals and percentages of the fractions in folded text, and the numbers and decimals of those that its
-    decimals and percentages are: 0.75 and 75 for 3/4, and 3, 4 and 0.75 for 75 %."""
+    """Yield the decimals and percentages of the fractions in folded text, and the numbers and decimals of the fractions
+    that its decimals and percentages are: 75 for 3/4, and 3, 4 and 0.75 for 75 %."""
     if "/" in folded:
         for fraction in _LONE_FRACTION.findall(folded):
             yield f"0.{_DECIMALS[fraction]}"
