@@ -25,6 +25,7 @@ from curate.gates.numbers import with_ascii_digits
 from curate.gates.phrases import is_listed, says
 
 _CLOSE, _MAX_NUMBERS, _MAX_ITEMS, _UNIT_LETTERS = 0.011, 60, 60, 3
+_MAX_AMOUNT = 10**15  # more is no amount, and too long to compute with
 _NUMBER = re.compile(r"(?<![\d.,])\d{1,12}(?:[.,]\d{3})*(?:[.,]\d{1,4})?(?![\d]|[.,]\d)")
 _RATE = re.compile(r"(\d{1,2}(?:[.,]\d{1,2})?) ?%|% ?(\d{1,2}(?:[.,]\d{1,2})?)")
 _LINE = re.compile(r"\n|;\s|[.\u3002](?:\s|\Z)")
@@ -97,7 +98,7 @@ def omitted_line(text: str, record: Mapping[str, Any], items: Sequence[Mapping[s
     if total is None or added is None or total[1] - added < _CLOSE:
         return ""
     lacking = total[1] - added
-    held = [number for item in items for number in item.values() if type(number) in (int, float)]
+    held = [number for item in items for number in item.values() if _is_amount(number)]
     of_goods = "\n".join(line for line in _LINE.split(text) if not says("any", "charges", fold(line)))
     for line in _numbers_by_line(of_goods) if not _has(held, lacking) else ():
         pairs = ((a, b) for a, b in combinations(line, 2) if min(a, b) > 1 and float(min(a, b)).is_integer())
@@ -112,10 +113,10 @@ def lost_sign(text: str, record: Mapping[str, Any]) -> tuple[str, float] | None:
     minus; or None."""
     figures = with_ascii_digits(text)
     for key, number in record.items():
-        if type(number) not in (int, float) or number <= 0 or not _is_named(key, "fields_signed"):
+        if not _is_amount(number) or number <= 0 or not _is_named(key, "fields_signed"):
             continue
         written = [match for match in _NUMBER.finditer(figures) if _has(_values(match[0]), number)]
-        if written and all(_MINUS.search(figures[: match.start()]) for match in written):
+        if written and all(_MINUS.search(figures[max(0, match.start() - 3) : match.start()]) for match in written):
             return key, number
     return None
 
@@ -148,8 +149,12 @@ def _amounts(items: Sequence[Mapping[str, Any]]) -> list[float]:
 
 def _only(record: Mapping[str, Any], name: str) -> tuple[str, float] | None:
     """Return the only field with a name of a list, and its number."""
-    named = [(key, number) for key, number in record.items() if _is_named(key, name) and type(number) in (int, float)]
+    named = [(key, number) for key, number in record.items() if _is_amount(number) and _is_named(key, name)]
     return named[0] if len(named) == 1 else None
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < _MAX_AMOUNT
 
 
 def _is_named(key: str, name: str) -> bool:

@@ -150,15 +150,14 @@ def without_mixed_fractions(folded: str) -> str:
 
 
 def forms_of_fractions(folded: str) -> Iterator[str]:
-    """Yield the decimals and percentages of the fractions in folded text, and the numbers and decimals of the fractions
-    that its decimals and percentages are: 75 for 3/4, and 3, 4 and 0.75 for 75 %."""
+    """Yield the decimals and percentages of the fractions in folded text, the numbers of which decimals in it are
+    fractions, and the decimals of its percentages: 75 for 3/4, 3 and 4 for 0.75, and 0.75 for 75 %."""
     if "/" in folded:
         for fraction in _LONE_FRACTION.findall(folded):
             yield f"0.{_DECIMALS[fraction]}"
             yield from _PERCENTAGES[fraction]
     for percentage in _PERCENTAGE.findall(folded) if "%" in folded else ():
-        fraction = _OF_PERCENTAGE["".join(percentage).replace(",", ".")]
-        yield from (f"0.{_DECIMALS[fraction]}", *fraction.split("/"))
+        yield f"0.{_DECIMALS[_OF_PERCENTAGE[''.join(percentage).replace(',', '.')]]}"
     for decimal in _FRACTION_POINT.findall(folded) if "0." in folded or "0," in folded else ():
         yield from next(fraction for fraction, value in _DECIMALS.items() if value == decimal).split("/")
 

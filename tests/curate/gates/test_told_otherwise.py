@@ -84,6 +84,13 @@ BAD = [
     ("rewrite", "de", "75 % der mitglieder stimmten zu", "Zwei Drittel der Mitglieder stimmten zu.", "lost_content"),
     ("translate", "en fr", "75% of members agreed.", "40 % des membres étaient d'accord.", "translated"),
     ("translate", "ja en", "会員の4分の3が賛成した。", "2/5 of the members agreed.", "invented"),
+    (
+        "rewrite",
+        "de",
+        "75 % der boote liegen an der küste",
+        "Drei der Boote, also 75 %, liegen an der Küste.",
+        "invented",
+    ),
 ]
 
 
