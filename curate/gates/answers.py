@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from curate.gates import records
+from curate.gates.accounts import wrong_accounts
 from curate.gates.calendars import has_hijri_date, names_an_era
 from curate.gates.dates import find_days
 from curate.gates.facts import clause_ends
@@ -139,6 +140,7 @@ def _objections(
         yield f"a list is missing {quote(left)}"
     if counted := records.miscounted_field(given, value, language):
         yield f"{counted[0]} is {counted[1]}, which the input gives for another field"
+    yield from wrong_accounts(given, value)
     if filed := records.crossed_field(fold(given), value):
         yield f"{filed[0]} is {quote(filed[1])}, which the input gives for another field"
     if half := records.partly_invented(given, value, language):

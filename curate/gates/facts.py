@@ -19,7 +19,7 @@ from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.number_forms import Number
+from curate.gates.number_forms import Number, with_fractions_in_order
 from curate.gates.number_words import (
     invented_weekday,
     is_spelt_out,
@@ -33,6 +33,7 @@ from curate.gates.phrases import find_all, lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import made_up_quote
 from curate.gates.ranges import reversed_range
+from curate.gates.sides import names_turned, parts_turned, reversed_result
 from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.words import cached_per_word, count_words, stemmer_for
 from curate.words import SPACED
@@ -159,7 +160,7 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     for code, change in _changes(pair, language):
         if change:
             return rejected(code, f"the input says {quote(change[0])}, the output {quote(change[1])}")
-    input, output = words_to_digits(pair.input, language), words_to_digits(pair.output, language)
+    input, output = (with_fractions_in_order(words_to_digits(side, language)) for side in (pair.input, pair.output))
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("the numbers kept their places")
     both_say = all(says(language, "instead", side) for side in (fold(pair.input), fold(pair.output)))
@@ -187,7 +188,8 @@ def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] |
     given, text = pair.input, pair.output
     if not is_summary(pair) and count_words(text) <= _MUCH_LONGER * count_words(given):
         yield "changed_word", contradicting_words(given, text, language, language)
-    yield "swapped", _reversed_ratio(given, text) or _replaced_ratio(given, text)
+    yield "swapped", _reversed_ratio(given, text, language) or _replaced_ratio(given, text, language)
+    yield "swapped", reversed_result(given, text, language)
     yield "swapped", reversed_range(fold(given), fold(text))
     yield "swapped", mixed_times(given, text) or reversed_move(given, text, language)
     yield "changed_time", other_half_of_day(fold(given), fold(text))
@@ -199,10 +201,11 @@ def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] |
 _MUCH_LONGER = 3  # times as many words, with which a text has things of its own
 
 
-def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
+def _reversed_ratio(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Return a ratio or range of `before` and its reversal in `after`, or None. `after` must only have the reversal.
 
-    A result that is turned together with its names is the same result (`Ajax 0-1 PSV`: `PSV won 1-0 at Ajax`).
+    A result that is turned together with its names is the same result (`Ajax 0-1 PSV`: `PSV won 1-0 at Ajax`), and so
+    is a ratio together with its parts.
     """
     ratios = _EITHER_RATIO.findall(before) if any(map(before.__contains__, ":\u2013-")) else []
     there = dict[tuple[str, str], str]()
@@ -210,22 +213,15 @@ def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
         there.setdefault((match[0], match[2]), "".join(match.group(0, 1, 2)))
     for one, other in dict.fromkeys(ratios):
         if one != other and (one, other) not in there and (turned := there.get((other, one))):
-            return None if _names_turned(before, after) else (f"{one}:{other}", turned)
+            return None if _is_told_otherwise(before, after, language) else (f"{one}:{other}", turned)
     return None
 
 
-def _names_turned(before: str, after: str) -> bool:
-    """Whether the first name in `before` that `after` has too is not the first one there."""
-    names = [[word[:_STEM] for word in _WORD.findall(side) if word[0].isupper()] for side in (before, after)]
-    known = set(names[0]).intersection(names[1])
-    first, now = (next((word for word in side if word in known), "") for side in names)
-    return first != now and names[0].count(now) == 1
+def _is_told_otherwise(before: str, after: str, language: str) -> bool:
+    return names_turned(before, after) or parts_turned(before, after, language)
 
 
-_WORD, _STEM = re.compile(r"[^\W\d_]\w+(?:\.\w+)?"), 4  # letters of a name that its cases share
-
-
-def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
+def _replaced_ratio(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Return a ratio or time of `before` that is rarer in `after`, and one that `after` has instead; or None."""
     ratios = _RATIO.findall(before) if ":" in before and ":" in after else []
     if not ratios:
@@ -233,7 +229,7 @@ def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
     given, kept = Counter(ratios), Counter(_RATIO.findall(after))
     one, other = next(zip(given - kept, kept - given, strict=False), ("", ""))
     reversed_one = [pair[::-1] for pair in _EITHER_RATIO.findall(one)]
-    turned = reversed_one == _EITHER_RATIO.findall(other) and _names_turned(before, after)
+    turned = reversed_one == _EITHER_RATIO.findall(other) and _is_told_otherwise(before, after, language)
     return None if not one or turned else (one, other)
 
 

@@ -11,7 +11,7 @@ from curate.gates.content import in_code, is_summary, is_title, quotations
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import Lexicon, lexicon
-from curate.gates.phrases.word_patterns import demands
+from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.unfinished import is_sender, is_signed_off, needs_no_full_stop
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
@@ -44,6 +44,8 @@ def judge_last_line(pair: Pair, text: str, language: str, style: str, kind: str)
         return passed("it ends with a signature")
     if any(" " in closing and line.endswith(closing) for closing in quotations(style)):
         return passed("it ends as the style asks")
+    if _ends_with_quantity(line, language):
+        return passed("it ends with a quantity")
     if demands(style, "breaks_off"):
         return passed("it breaks off, as the style asks")
     word, unspaced = fold(line.split()[-1]), bool(_UNSPACED.search(line[-1]))
@@ -51,6 +53,18 @@ def judge_last_line(pair: Pair, text: str, language: str, style: str, kind: str)
         line, word, count_words(line), before, text, pair, unspaced, lexicon(language), kind, language != "de"
     )
     return next(filter(None, (rule(last) for rule in _RULES)), None) or passed("it has an end")
+
+
+def _ends_with_quantity(line: str, language: str) -> bool:
+    """Whether a line ends with a number of up to three digits, no hour, and a unit that is also a word: `14 in`."""
+    before, _, word = fold(line).rpartition(" ")
+    if word not in lexicon(language).words("units_like_words") or not _MEASURED.search(before):
+        return False
+    return _hour_ahead().search(before) is None
+
+
+_MEASURED = re.compile(r"(?<![\w.,:/])(?:\d{1,3}|\d{1,3}[.,]\d{1,3}|\d{1,3} \d/\d|\d/\d{1,2})\Z")
+_hour_ahead = word_pattern(r"(?<!\w){at_time} \d[\d.:]*\Z")
 
 
 def end_openly(texts: Iterable[str]) -> bool:

@@ -266,12 +266,13 @@ def empty_statement(text: str, other: str, language: str) -> str:
     return plain if not any(map(str.isalnum, left)) else ""
 
 
-def is_bare_refusal(text: str, language: str) -> bool:
+def is_bare_refusal(text: str, language: str, request: str = "") -> bool:
     """Whether a folded text only says that its writer, perhaps an AI, cannot do it, with an apology or a word of help
-    (`declining`).
+    (`declining`), and in the words of a `request` what it is.
 
-    A text that says what cannot be done, why, or what is possible has a word that is in none of the lists.
+    A text that says what else cannot be done, why, or what is possible has a word that is in none of the lists.
     """
+    known = roots(request, language) if request else frozenset[str]()
     for code in dict.fromkeys((language, "en")):
         able = says(code, "unable", text) or (says(code, "able", text) and says(code, "denial", text))
         if not able or not says(code, "declining", text):
@@ -279,7 +280,7 @@ def is_bare_refusal(text: str, language: str) -> bool:
         left = text
         for name in ("self_ai", "ai_self", "unable", "able", "declining", "vague", "denial"):
             left = list_pattern(code, name).sub(" ", left)
-        if not any(map(str.isalnum, left)):
+        if not any(map(str.isalnum, left)) or (known and roots(left, language) <= known):
             return True
     return False
 

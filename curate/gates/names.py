@@ -58,16 +58,35 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     Names are recognised as a title with a name, two names in a row, the name in a greeting or signature, and in
     Chinese, Japanese and Korean a name before a title. Apart from these, only scripts with capitals are covered; in
     German, where every noun has a capital, two words in a row do not count.
-    Not covered: a single name inside a text.
+    Not covered: a single name inside a text. An office that every place has (`Registro de Imóveis`) is no such name.
     """
-    given = _with_initials_expanded(pair.input, pair.output, language)
-    if name := unknown_name(pair.output, given, language) or _unknown_party(pair.output, given, language):
+    given, text = _with_initials_expanded(pair.input, pair.output, language), _without_offices(pair.output)
+    if name := unknown_name(text, given, language) or _unknown_party(text, given, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
-    if changed := _changed_name(given, pair.output, language) or misspelt(pair.input, pair.output, language):
+    if changed := _changed_name(given, text, language) or misspelt(pair.input, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
-    if name := _added_name(given, pair.output, language):
+    if name := _added_name(given, text, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no invented name")
+
+
+def _without_offices(text: str) -> str:
+    """Return a text with the names of public offices in lower case, of which no name is made up."""
+    return _office().sub(lambda match: match[0].lower(), text) if _office_head().search(text) else text
+
+
+@cache
+def _office_head() -> re.Pattern[str]:
+    """Return a pattern for the first word of a public office's name, which has a capital."""
+    return re.compile(rf"(?<!\w)(?:{alternation(word.capitalize() for word in words_of('offices'))})(?!\w)")
+
+
+@cache
+def _office() -> re.Pattern[str]:
+    links = alternation(words_of("office_links"))
+    return re.compile(
+        rf"{_office_head().pattern}(?:-{_NAME}| (?:{links})'?(?: (?:{links}))?| (?={_CAPITAL}){_NAME}){{1,6}}"
+    )
 
 
 def _with_initials_expanded(text: str, other: str, language: str) -> str:

@@ -117,14 +117,47 @@ def _half_behind() -> re.Pattern[str]:
     return re.compile(rf"{number}(?:( [^\W\d_]{{1,20}})? (?:{behind})| (?:{beside}))(?!\w)")
 
 
+def with_fractions_in_order(text: str) -> str:
+    """Return a text with the fractions that name the whole first as others do: `3/4` for 4分の3."""
+    return text if text.isascii() else _whole_first().sub(r"\2/\1", text)
+
+
+def with_spelt_fractions(folded: str) -> str:
+    """Return folded text with fractions in East Asian numerals in digits: `3/4` for 四分之三."""
+    return folded if folded.isascii() else _spelt_whole_first().sub(_in_order, folded)
+
+
+def _in_order(fraction: re.Match[str]) -> str:
+    return f"{_NUMERALS[fraction[2]]}/{_NUMERALS[fraction[1]]}"
+
+
+_NUMERALS = {numeral: 1 + at % 9 for at, numeral in enumerate("一二三四五六七八九일이삼사오육칠팔구")}
+_SPELT = f"([{''.join(_NUMERALS)}])"
+
+
+@cache
+def _whole_first() -> re.Pattern[str]:
+    return re.compile(rf"(\d{{1,2}}) ?(?:{alternation(words_of('parts_of_whole'))}) ?(\d{{1,2}})(?!\d)")
+
+
+@cache
+def _spelt_whole_first() -> re.Pattern[str]:
+    return re.compile(rf"{_SPELT} ?(?:{alternation(words_of('parts_of_whole'))}) ?{_SPELT}")
+
+
 def without_mixed_fractions(folded: str) -> str:
     return _MIXED_FRACTION.sub(" ", folded) if "/" in folded else folded
 
 
 def forms_of_fractions(folded: str) -> Iterator[str]:
-    """Yield the decimals of the fractions in folded text, and the numbers of which decimals in it are fractions."""
+    """Yield the decimals and percentages of the fractions in folded text, the numbers of which decimals in it are
+    fractions, and the decimals of its percentages: 75 for 3/4, 3 and 4 for 0.75, and 0.75 for 75 %."""
     if "/" in folded:
-        yield from (f"0.{_DECIMALS[fraction]}" for fraction in _LONE_FRACTION.findall(folded))
+        for fraction in _LONE_FRACTION.findall(folded):
+            yield f"0.{_DECIMALS[fraction]}"
+            yield from _PERCENTAGES[fraction]
+    for percentage in _PERCENTAGE.findall(folded) if "%" in folded else ():
+        yield f"0.{_DECIMALS[_OF_PERCENTAGE[''.join(percentage).replace(',', '.')]]}"
     for decimal in _FRACTION_POINT.findall(folded) if "0." in folded or "0," in folded else ():
         yield from next(fraction for fraction, value in _DECIMALS.items() if value == decimal).split("/")
 
@@ -144,6 +177,13 @@ _DECIMALS = {
     "1/2": "5", "1/4": "25", "3/4": "75", "1/3": "33", "2/3": "67", "1/8": "125", "3/8": "375",
     "5/8": "625", "7/8": "875",
 }  # fmt: skip
+_PERCENTAGES = {
+    "1/2": ("50",), "1/4": ("25",), "3/4": ("75",), "1/3": ("33", "33.3"), "2/3": ("67", "66", "66.7", "66.6"),
+    "1/8": ("12.5",), "3/8": ("37.5",), "5/8": ("62.5",), "7/8": ("87.5",),
+}  # fmt: skip
+_OF_PERCENTAGE = {percentage: fraction for fraction, every in _PERCENTAGES.items() for percentage in every}
+_PERCENTAGE_VALUES = "|".join(one.replace(".", "[.,]") for one in sorted(_OF_PERCENTAGE, key=len, reverse=True))
+_PERCENTAGE = re.compile(rf"(?<![\d.,])({_PERCENTAGE_VALUES})\s?%|(?<!\d)%({_PERCENTAGE_VALUES})(?![.,]?\d)")
 _ONE_FRACTION = rf"({'|'.join(_DECIMALS)})(?![\d/]|-\d(?!\d? \d/\d))"
 # `3 1/2 cups` and `8 1/2-5 1/2`, but not the result of a game (1/2-1/2) or a date (3/4/2025).
 _MIXED_FRACTION = re.compile(rf"(?:(?<![\d/.,-])|(?<=/\d-))(\d{{1,3}})(?:[ -]| ?\u3068 ?){_ONE_FRACTION}")

@@ -225,10 +225,20 @@ def is_day_or_month(folded: str, language: str) -> bool:
 
 
 def single_word_numbers(folded: str, language: str) -> Iterator[Number]:
-    """Yield the numbers from three up that a folded text in `language` expresses in a single word."""
+    """Yield the numbers from three up that a folded text in `language` expresses in a single word.
+
+    `drei Viertel` may be 75 (percent) or 45 (minutes) too.
+    """
     values, pattern = _cardinals(language)
-    for word in pattern.findall(folded) if pattern else ():
-        yield Number(word, frozenset((values[word],)))
+    for match in pattern.finditer(folded) if pattern else ():
+        behind = _NEXT_WORD.match(folded, match.end())
+        parts = lexicon(language).hints.get(behind[1], ()) if behind and int(values[match[0]]) < _DIGIT_VALUES else ()
+        of_part = parts if any(part.startswith("0.") for part in parts) else ()
+        forms = (str(int(values[match[0]]) * int(part)) for part in of_part if part.isdecimal())
+        yield Number(match[0], frozenset((values[match[0]], *forms)))
+
+
+_NEXT_WORD, _DIGIT_VALUES = re.compile(r"[ -]([^\W\d_]+)"), 10
 
 
 @lru_cache(maxsize=CACHE_SIZE)

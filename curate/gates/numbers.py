@@ -27,6 +27,8 @@ from curate.gates.number_forms import (
     only_digits,
     rounding_ranges,
     with_decimal_fractions,
+    with_fractions_in_order,
+    with_spelt_fractions,
     without_mixed_fractions,
 )
 from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral, words_to_digits
@@ -72,7 +74,7 @@ class NumberMentions:
 
     def __init__(self, text: str, language: str = "en") -> None:
         self._language, written = language, with_ascii_digits(text)
-        self._folded = with_decimal_fractions(written)
+        self._folded = with_decimal_fractions(with_spelt_fractions(written))
         self._digits = _in_digits(self._folded)
         self._in_digits = set(forms_of_fractions(self._folded)).union(*(n.forms for n in self._digits))
         if (joined := join_digit_groups(self._folded)) != self._folded:
@@ -179,7 +181,8 @@ def with_ascii_digits(text: str) -> str:
     folded = fold(text)
     if folded.isascii():
         return folded
-    return _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded).translate(_ARABIC_SEPARATORS)
+    figures = _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded).translate(_ARABIC_SEPARATORS)
+    return with_fractions_in_order(figures)
 
 
 _POWER = re.compile(r"(?<![^\W\d_])([^\W\d_]{1,3})[\u00b2\u00b3](?!\w)")  # m\u00b2 has no number

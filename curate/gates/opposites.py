@@ -19,11 +19,12 @@ from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import number_mentions
 from curate.gates.phrases import lexicon, says, sections
 from curate.gates.phrases.search import string_finder
+from curate.gates.sides import names_turned
 from curate.gates.units import find_conversions
 from curate.gates.words import cached_per_word, words
 
 _UNSPACED = ("zh", "ja", "ko", "th")
-_STATE = "state"
+_STATE, _CONTEST = "state", "contest"
 _HALF, _AND_HALF = (Number("half", frozenset((digits,))) for digits in ("0.5", "1.5"))
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 # Group -> the words of it in a text, with the concepts each may mean.
@@ -71,6 +72,8 @@ def contradicting_words(before: str, after: str, source_language: str, language:
             for name in ("until", "condition")
         ):
             continue  # open until six, closes at six; closed on Mondays, open every day except Monday
+        if group == _CONTEST and names_turned(before, after):
+            continue  # who lost to whom is who won against whom
         if group in _UNITS and _converted(before, after, source_language, language):
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))

@@ -126,15 +126,31 @@ class _Spoken(NamedTuple):
 
 def _refusals(spoken: _Spoken, reference: str) -> Iterator[Judgement]:
     """Yield a judgement on a text that is a refusal and nothing else. A reply may refuse something as people do to each
-    other."""
-    if spoken.is_wanted_refusal or not is_bare_refusal(spoken.folded, spoken.code):
+    other, and so may a message that is asked for."""
+    if spoken.is_wanted_refusal or not (is_bare_refusal(spoken.folded, spoken.code) or _declines_request(spoken)):
         return
     style = "" if spoken.kind in ("reply", "free") else spoken.style  # `is_wanted_refusal` has read that of an answer
     other = "" if spoken.kind == "reply" else spoken.other  # "it has not arrived" asks for no refusal
     if not asks_to_refuse((spoken.folded, other, style), reference, *spoken.codes):
         refusal = rejected("refusal", f"the {spoken.side} text is a refusal and nothing else: {quote(spoken.text)}")
         is_models = spoken.kind != "reply" or any(says("any", words, spoken.folded) for words in ("helps", "assists"))
+        is_models &= is_bare_refusal(spoken.folded, spoken.code)
         yield refusal if is_models else only_flagged(refusal)
+
+
+def _declines_request(spoken: _Spoken) -> bool:
+    """Whether an answer is a refusal of its request in the request's words. The request denies nothing and asks for no
+    message: `write a script that deletes old data`, `I can't help with deleting data.`"""
+    if spoken.kind != "free" or not spoken.is_output or len(spoken.folded) > _SHORT_REFUSAL:
+        return False
+    denies = says(spoken.other_code, "negated", spoken.other) or says(spoken.other_code, "denial", spoken.other)
+    if denies or _QUOTED.search(spoken.other) or says("any", "to_people", f"{spoken.other}\n{spoken.style}"):
+        return False
+    return is_bare_refusal(spoken.folded, spoken.code, spoken.other)
+
+
+_QUOTED = re.compile(r"[\"\u201c\u201e\u00ab\u300c]|(?<!\w)['\u2018]")
+_SHORT_REFUSAL = 160  # characters
 
 
 def _phrases(spoken: _Spoken) -> Iterator[Judgement]:

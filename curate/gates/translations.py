@@ -54,6 +54,7 @@ from curate.gates.numbers import (
 )
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import extra_letters, lexicon, says, words_of
+from curate.gates.sides import is_result_turned
 from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.variables import lost_variable
 from curate.words import words
@@ -156,7 +157,8 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
             "number_order",
             f"the days {quote(' / '.join(days[0][0]))} and {quote(' / '.join(days[0][1]))} changed places",
         )
-    if turned := swapped_numbers(words_to_digits(source, language), words_to_digits(text, to), language, to):
+    figures = words_to_digits(source, language), words_to_digits(text, to)
+    if (turned := swapped_numbers(*figures, language, to)) and not is_result_turned(source, text):
         yield "number_order", f"{quote(turned)} are in another order"
     if half := other_half_of_day(fold(source), fold(text)):
         yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"

@@ -97,7 +97,7 @@ def test_reversed_ratio_lookup_equals_searching_the_whole_text(before: str, afte
         straight = re.search(rf"(?<![\d:]){one}[:\u2013-]{other}(?![\d:])", after)
         if there and not straight and one != other and not turned:
             turned = f"{one}:{other}", there[0]
-    assert _reversed_ratio(before, after) == turned
+    assert _reversed_ratio(before, after, "en") == turned
 
 
 WORDS = st.lists(
