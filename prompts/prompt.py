@@ -144,6 +144,10 @@ class Prompt:
 
         return render
 
+    def shows_turns(self, name: str) -> bool:
+        """Whether each item of the list variable `name` is one exchange, which earlier turns can precede."""
+        return [turn.role for turn in self.turns if turn.items == name] == ["user", "assistant"]
+
     def takes(self, name: str) -> bool:
         """Whether the prompt declares the variable `name`, under this name or its old name."""
         return name in self.variables or OLD_NAMES.get(name) in self.variables
@@ -169,13 +173,21 @@ class Prompt:
                 self._refuse(f"needs the variable '{name}'", f"It stands for {self.variables[name]}.")
 
     def _render_group(self, turns: list[PromptTurn], values: Mapping[str, Any]) -> list[Message]:
-        """The messages of neighbouring turns that are repeated for the same items, or are not repeated."""
+        """The messages of neighbouring turns that are repeated for the same items, or are not repeated. The `turns` of
+        an item, if it has any, come before its own."""
         item, items = turns[0].item, turns[0].items
         if item is None or items is None:
             return [self._render_message(turn, values) for turn in turns]
         if isinstance(values[items], str | bytes | Mapping) or not hasattr(values[items], "__iter__"):
             self._refuse(f"repeats turns for every item of '{items}', which is not a list", "Give a list.")
-        return [self._render_message(turn, {**values, item: one}) for one in values[items] for turn in turns]
+        return [
+            message
+            for one in values[items]
+            for message in (
+                *getattr(one, "turns", ()),
+                *(self._render_message(turn, {**values, item: one}) for turn in turns),
+            )
+        ]
 
     def _render_message(self, turn: PromptTurn, values: Mapping[str, Any]) -> Message:
         if turn.plain is not None:

@@ -31,6 +31,7 @@ from schemas.temporary_folders import temporary_folder
 from synth.chat.completions import RefusedError, UnansweredError
 from synth.embedded.child import child_command, how_ended, last_words, serving_child
 from synth.endpoints.endpoint import Endpoint
+from synth.vllm_arguments import is_set, name_of, value_of
 
 # The CPU build is by a third party: its `vllm` command does not start, and its audio packages need a different torch.
 GPU = IsolatedEnvironment(
@@ -127,7 +128,7 @@ def arguments(
     """The arguments for vLLM's server. `lora` are `NAME=FOLDER`, adapters that are served as further models.
     `structured_output` names the backend that enforces a JSON schema (vLLM chooses one by default). Raises
     UsageError."""
-    if reserved := [one for one in more if one.partition("=")[0] in _ADDRESS_FLAGS]:
+    if reserved := [one for one in more if name_of(one) in _ADDRESS_FLAGS]:
         raise UsageError(
             f"'{reserved[0]}' cannot be passed to vLLM here.",
             why="It would serve at an address that nothing connects to.",
@@ -136,7 +137,7 @@ def arguments(
     flags = ["--model", model, "--host", host, "--port", str(port)]
     if not gpu:
         flags.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
-        if not any(one.startswith("--kv-cache-memory-bytes") for one in more) and not os.environ.get(_KV_GIB):
+        if not is_set("--kv-cache-memory-bytes", more) and not os.environ.get(_KV_GIB):
             # By default it reserves 92 % of the total memory, and does not start if less is free.
             flags += ["--kv-cache-memory-bytes", str(free_bytes() // 4)]
     if lora:
@@ -144,9 +145,9 @@ def arguments(
             raise UsageError(
                 f"'{bad[0]}' is not NAME=FOLDER.", fix="Write --lora tuned=artifacts/adapter, for example."
             )
-        if not any(one.startswith("--max-lora-rank") for one in more):
+        if not is_set("--max-lora-rank", more):
             flags += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
-        if not gpu and not any(one.startswith("--max-loras") for one in more):
+        if not gpu and not is_set("--max-loras", more):
             # The CPU build takes "no adapter", -1, for the last adapter slot. An empty extra slot makes that harmless;
             # without it, a request to the base model in a batch with an adapter request is answered by the adapter.
             flags += ["--max-loras", str(len(lora) + 1)]
@@ -182,7 +183,7 @@ async def vllm(
     program = await _find_python(python, gpu=gpu, say=say)
     served_at = port or free_port()
     flags = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
-    name = lora[0].partition("=")[0] if lora else _flag_value("--served-model-name", more) or model
+    name = lora[0].partition("=")[0] if lora else value_of("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
     with tempfile.TemporaryFile() as log, temporary_folder() as plugins:
@@ -195,7 +196,7 @@ async def vllm(
                 base = f"http://127.0.0.1:{served_at}/v1"
                 say(f"vLLM is starting with {model}; this takes minutes, longer if the weights must be downloaded.")
                 await _wait_until_ready(process, base, log, timeout_s, say)
-                await _check(base, name, log, is_pooling="pooling" in _flag_value("--runner", more))
+                await _check(base, name, log, is_pooling="pooling" in value_of("--runner", more))
                 seconds = time.monotonic() - began
                 say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
                 check = partial(_check_process, process, log, "while it was serving")
@@ -282,12 +283,6 @@ def _error_lines(log: IO[bytes]) -> str:
 def _tail(log: IO[bytes], size: int) -> str:
     """The end of the log, without the process and time prefix of each line."""
     return "\n".join(_PREFIX.sub("", line).strip() for line in last_words(log, size).splitlines()).strip()
-
-
-def _flag_value(flag: str, flags: Sequence[str]) -> str:
-    """The value of a flag, given as `--flag value` or `--flag=value`."""
-    joined = "\0".join(flags).replace("=", "\0").split("\0")
-    return joined[joined.index(flag) + 1] if flag in joined[:-1] else ""
 
 
 def _rank_of(lora: str) -> int:

@@ -224,6 +224,7 @@ SLOW_FILES = {
         "train/base_models/test_base_check.py",
         "train/base_models/test_base_model.py",
         "train/base_models/test_remote_code.py",
+        "train/evaluation/test_corrected_references.py",
         "train/evaluation/test_evaluation.py",
         "train/evaluation/test_intervals.py",
         "train/evaluation/test_references.py",

@@ -82,6 +82,9 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
         return Base(HUB_ID, folder, hash_, earlier_hash=earlier)
     folder = project_folder / base
     name, commit = folder.name, None
+    if folder.is_file():
+        fix = "Name the folder that contains config.json, the weights and the tokenizer's files."
+        raise InputError(f"train.base = '{base}' is a file, not the folder of a model.", fix=fix)
     if not folder.is_dir():
         folder = _fetch(base, settings.revision)
         name, commit = base, folder.name  # a snapshot in the hub's cache is named for its commit
@@ -136,7 +139,13 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
                 hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*", "*/*"]
             )
         )
-    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
+    except huggingface_hub.errors.HFValidationError:
+        raise MissingDependency(
+            f"train.base = '{hub_id}' is no folder, and not the id of a model on the hub either.",
+            fix="Name a folder that contains a model (relative to the project, or from the root, without ~), a hub id"
+            " such as owner/name, or `embedded`.",
+        ) from None
+    except (huggingface_hub.errors.HfHubHTTPError, OSError) as error:
         reason = first_line(error).removeprefix("Got: ")
         raise MissingDependency(
             f"train.base = '{hub_id}' is not a local folder and cannot be fetched from the hub: {reason}",

@@ -73,6 +73,8 @@ class AnswerCollector:
         per_system = len(plan.seeds) * sum(self._samples[mode] for mode in modes)
         self._done, self._total = 0, per_system * len(plan.systems) + len(plan.validation)
         self._target = 0  # the value of `_done` once the current requests are finished
+        # Ids of seeds whose random seed is settled, and of those that keep that of earlier versions.
+        self._settled, self._by_reference = set[str](), set[str]()
         self._written = 0  # completion tokens of finished answers since the current server started
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
@@ -112,7 +114,7 @@ class AnswerCollector:
         async with Endpoint("http://localhost", system.name) as unasked:  # nothing listens there, and nothing is sent
             ledger, seeds = self._ledger(system, unasked), self._plan.seeds
             for mode, seed in product(self._modes, seeds):
-                if ledger.count_missing_samples(_question(system, seed, mode), self._samples[mode]):
+                if ledger.count_missing_samples(self._question(system, ledger, seed, mode), self._samples[mode]):
                     return None
             return await self._ask_system(system, ledger, self._modes, seeds)
 
@@ -201,7 +203,7 @@ class AnswerCollector:
 
     async def _ask_seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        answers = await ledger.answer(_question(system, seed, mode), samples)
+        answers = await ledger.answer(self._question(system, ledger, seed, mode), samples)
         rows = [await asyncio.to_thread(self._ledger_rows, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, (call, _)) in enumerate(zip(answers, rows, strict=True)):
@@ -225,6 +227,21 @@ class AnswerCollector:
         shared = any((call.request.get("n") or 1) > samples for call in paid)
         return Answers(outputs, summed([usage for usage, _ in attributed]), usd, tokens, seconds, shared)
 
+    def _question(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Question:
+        """The question for an answer. If the first system that is asked has answers that earlier versions stored under
+        another random seed, this seed keeps it for all systems."""
+
+        def question(mode: Mode, *, by_reference: bool) -> Question:
+            sampling = system.sampling(mode, seed, by_reference=by_reference)
+            return Question(system.messages(seed), sampling, system.schema, system.binding, system.name)
+
+        if system.decoding == "evaluation" and seed.reference is not None and seed.id not in self._settled:
+            self._settled.add(seed.id)
+            stored = (ledger.keys(question(of, by_reference=True), self._samples[of]) for of in self._modes)
+            if any(key in ledger.answered for keys in stored for key in keys):
+                self._by_reference.add(seed.id)
+        return question(mode, by_reference=seed.id in self._by_reference)
+
     def _ledger_rows(self, system: System, answer: Completion | FailedSample) -> tuple[Call | None, list[Call]]:
         """The ledger row that counts, and all rows that were paid for it. The first attempt counts as it came, because
         retrying after a cut or empty answer would flatter systems that give those. For the teacher, which is asked as
@@ -235,10 +252,6 @@ class AnswerCollector:
         if isinstance(answer, Completion):
             calls = [call for call in calls if call.attempt <= answer.attempt]
         return (calls[-1], calls) if calls else (None, [])
-
-
-def _question(system: System, seed: Seed, mode: Mode) -> Question:
-    return Question(system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name)
 
 
 def _combine(answers: Sequence[Answers]) -> Answers:

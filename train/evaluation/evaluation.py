@@ -27,7 +27,7 @@ from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.python_terms import python_terms
-from schemas.records import Seed
+from schemas.records import Message, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import members_of
@@ -52,6 +52,7 @@ from train.evaluation.metrics import (
 )
 from train.evaluation.prompt_room import room_of
 from train.evaluation.references import GivenAnswer, compare_with_references
+from train.evaluation.retrieval import LearnedRow
 from train.evaluation.systems import (
     ASK_TIMEOUT_S,
     EvaluationPlan,
@@ -114,7 +115,7 @@ def evaluate(
     check_set = build_checks(several(checks, "checks", "checks"))
     training_data = dataset_of(rows)
     refuse_contaminated(replace(training_data, held_out=[seed.asked for seed in distinct]))
-    training_rows = [_exemplar(row) for row in training_data.train]
+    training_rows = [_learned(row) for row in training_data.train]
     project = Project(Path(), spec)
     plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, check_set, training_rows)
     with temporary_folder() as scratch:
@@ -147,17 +148,22 @@ def _seeds_of(
         yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})
 
 
-def _exemplar(row: TrainingRow) -> Exemplar:
-    """A training row as an exemplar; the input of a conversation is all turns before the answer."""
-    return Exemplar(input=conversation_text(row["prompt"]), output=row["completion"][0]["content"])
+def _learned(row: TrainingRow) -> LearnedRow:
+    """A training row of a dataset; the input of a conversation is all turns before the answer."""
+    *turns, last = (Message.model_validate(dict(message)) for message in row["prompt"] if message["role"] != "system")
+    output = row["completion"][0]["content"]
+    return LearnedRow(input=conversation_text(row["prompt"]), output=output, turns=tuple(turns), last=last.content)
 
 
-def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
+def trained_rows(store: Store, trained: TrainResult) -> list[LearnedRow]:
     """The accepted rows of the training split that `trained` learned from, by pair id, at most 20,000; empty if the
     dataset is not in the store."""
     ids = [id_ for _, of in members_of(store, [trained.dataset_id]) for id_, split in of.items() if split == "train"]
     pairs = store.pairs(sorted(ids)[:_MAX_RETRIEVAL_ROWS])
-    return [Exemplar(input=pair.asked, output=pair.output) for pair in sorted(pairs, key=lambda pair: pair.id)]
+    return [
+        LearnedRow(input=pair.asked, output=pair.output, turns=pair.turns, last=pair.input)
+        for pair in sorted(pairs, key=lambda pair: pair.id)
+    ]
 
 
 def plan_evaluation(

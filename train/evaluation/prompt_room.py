@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from schemas.records import Messages, Seed
 from schemas.spec import Spec
 from synth.embedded.protocol import DEFAULT_MAX_TOKENS
+from synth.vllm_arguments import context_in
 from train.base_models.base_model import Base, context_of, load_chat, read_config
 from train.evaluation.shortened import Shortened
 
 MessageBuilder = Callable[[Seed], Messages]
-_VLLM_CONTEXT = "--max-model-len"
 _TEMPLATE_BYTES = 64  # at most what a chat template writes around a message, in tokens
 
 
@@ -45,7 +44,7 @@ def room_of(base: Base, spec: Spec, arguments: Mapping[str, Any]) -> Room | None
     context = context_of(read_config(base.folder))
     limit = spec.evaluate.sampling.max_tokens or DEFAULT_MAX_TOKENS
     if spec.evaluate.vllm:
-        context = _length_for_vllm(spec.evaluate.vllm_args) or context
+        context = context_in(spec.evaluate.vllm_args) or context
     if context is None:
         return None
     answer = limit if spec.evaluate.vllm else min(limit, context // 2)
@@ -58,13 +57,6 @@ def room_of(base: Base, spec: Spec, arguments: Mapping[str, Any]) -> Room | None
         return len(tokenizer().prompt_ids([message.model_dump() for message in messages]))
 
     return Room(context, answer, count)
-
-
-def _length_for_vllm(arguments: Sequence[str]) -> int | None:
-    words = [word for argument in arguments for word in argument.split("=", 1)]
-    after = (value for name, value in pairwise(words) if name == _VLLM_CONTEXT)
-    value = next(after, "")
-    return int(value) if value.isdecimal() else None
 
 
 def as_many_as_fit(

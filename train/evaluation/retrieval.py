@@ -14,7 +14,26 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from prompts import Prompt
+from schemas.records import Messages
+from schemas.spec import Exemplar
+
 _SIZES, _K1, _B = (2, 3), 1.2, 0.75
+
+
+class LearnedRow(Exemplar):
+    """A training row, whose `input` holds all turns of a conversation. `turns` are the earlier ones, `last` is the one
+    that the output answers."""
+
+    turns: Messages = ()
+    last: str = ""
+
+    def shown_by(self, prompt: Prompt) -> Exemplar:
+        """The row as an exemplar of a prompt. One that shows its exemplars as turns gets the turns of a conversation,
+        any other its text. A conversation that the assistant opened remains text: after the answer of another
+        exemplar, many models refuse its first turn."""
+        as_chat = bool(self.turns) and self.turns[0].role == "user" and prompt.shows_turns("exemplars")
+        return self.model_copy(update={"input": self.last} if as_chat else {"turns": ()})
 
 
 class Nearest:

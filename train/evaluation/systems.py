@@ -13,6 +13,7 @@ from curate.gates import GateStep
 from curate.groups import groups_of
 from prompts import Prompt
 from prompts.answer_form import ANY_TEXT, AnswerForm
+from schemas.identity import changed_copy
 from schemas.project import Project
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
 from schemas.spec import Exemplar, Spec, TeacherSettings
@@ -20,7 +21,7 @@ from synth.generators import columns_of, rendering
 from train.evaluation.checks import Checks
 from train.evaluation.metrics import TUNED, Decoding, Mode
 from train.evaluation.prompt_room import MessageBuilder, Room, as_many_as_fit
-from train.evaluation.retrieval import Nearest
+from train.evaluation.retrieval import LearnedRow, Nearest
 from train.evaluation.shortened import Shortened
 from train.results import TrainResult
 
@@ -94,11 +95,12 @@ class System:
     def name(self) -> str:
         return self.names[0]
 
-    def sampling(self, mode: Mode, seed: Seed) -> Sampling:
-        """The sampling settings for this input. The evaluation's decoding gets a separate random seed per input;
-        generation's is left unchanged, so that answers bought there are reused."""
+    def sampling(self, mode: Mode, seed: Seed, *, by_reference: bool = False) -> Sampling:
+        """The sampling settings for this input. The evaluation's decoding gets a separate random seed per input
+        (`by_reference` is as in `with_input_seed`); generation's is left unchanged, so that answers bought there are
+        reused."""
         chosen = self.sampled if mode == "sampled" else self.greedy
-        return chosen if self.decoding == "generation" else with_input_seed(chosen, seed)
+        return chosen if self.decoding == "generation" else with_input_seed(chosen, seed, by_reference=by_reference)
 
     def key(self, seeds: Sequence[Seed]) -> str:
         """Identifies a system: model, revision, every message for every seed, and the decoding. The random seed is
@@ -240,13 +242,14 @@ def systems_of(
 def _retrieval_systems(
     with_examples: Callable[[str, Callable[[int], MessageBuilder], int], System],
     seeds: Sequence[Seed],
-    rows: Sequence[Exemplar],
+    rows: Sequence[LearnedRow | Exemplar],
     count: int,
     asking: tuple[Prompt, Spec, AnswerForm],
 ) -> list[System]:
     """The base with the rows nearest to each input, the nearest last, right before the question. Of several rows with
     the same output, such as the levels of a backward seed, only the nearest is shown; for labels, which many rows
-    share, the same input counts instead."""
+    share, the same input counts instead. The turns of a conversation are shown as turns if the prompt has turns for
+    exemplars."""
     prompt, spec, form = asking
     if not rows or "exemplars" not in prompt.variables:
         return []
@@ -263,7 +266,8 @@ def _retrieval_systems(
 
     @cache
     def asking_about(text: str, number: int) -> MessageBuilder:
-        return _prompt_messages(prompt, spec, chosen(text)[:number][::-1], form)
+        shown = [row.shown_by(prompt) if isinstance(row, LearnedRow) else row for row in chosen(text)[:number]]
+        return _prompt_messages(prompt, spec, shown[::-1], form)
 
     def builder(number: int) -> MessageBuilder:
         return lambda seed: asking_about(seed.asked, number)(seed)
@@ -329,8 +333,12 @@ def make_greedy(sampled: Sampling) -> Sampling:
     return sampled.model_copy(update={"temperature": 0.0, "top_p": None, "top_k": None})
 
 
-def with_input_seed(sampling: Sampling, seed: Seed) -> Sampling:
+def with_input_seed(sampling: Sampling, seed: Seed, *, by_reference: bool = False) -> Sampling:
     """`sampling` with a random seed for this input alone. A shared stream would correlate the randomness of all inputs,
-    and intervals that treat inputs as independent would be too narrow. 28 bits, so that no server's seed overflows."""
-    stream = int(content_id("stream", [sampling.seed, seed.id])[:7], 16)
+    and intervals that treat inputs as independent would be too narrow. 28 bits, so that no server's seed overflows.
+
+    The reference has no part in it, so that correcting one asks nothing again. `by_reference`: the random seed of
+    answers that earlier versions stored, which also depends on the reference."""
+    asked = seed if by_reference or seed.reference is None else changed_copy(seed, {"reference": None})
+    stream = int(content_id("stream", [sampling.seed, asked.id])[:7], 16)
     return sampling.model_copy(update={"seed": stream})

@@ -110,6 +110,23 @@ def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Bas
         find_base(TrainSettings(base="empty"), tmp_path)
 
 
+@pytest.mark.parametrize("base", ["/no/such/folder", "../folder", "~/models/qwen", "no/such/base"])
+def test_a_mistyped_folder_is_not_reported_in_the_words_of_the_hub(tmp_path: Path, base: str) -> None:
+    """The rules for names on the hub explain nothing about a folder, and `~` is not read by a shell here."""
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(MissingDependency) as raised:
+        find_base(TrainSettings(base=base), tmp_path)
+    assert "alphanumeric" not in str(raised.value)
+    assert f"train.base = '{base}' is no" in str(raised.value)
+
+
+def test_a_file_as_base_is_refused_as_a_file(tmp_path: Path) -> None:
+    """A GGUF or one file of weights was looked for on the hub."""
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(PairsmithError, match="is a file, not the folder of a model"):
+        find_base(TrainSettings(base="model.gguf"), tmp_path)
+
+
 def test_a_missing_base_is_a_clear_error(tmp_path: Path) -> None:
     """A mistyped folder does not end in a traceback of the hub's client."""
     pytest.importorskip("huggingface_hub")

@@ -155,7 +155,8 @@ def test_the_price_of_a_teacher_includes_repeated_requests(tmp_path: Path) -> No
         settings = TeacherSettings(url=teacher.url, model="loopback", attempts=2, **price)
         system: Any = SimpleNamespace(
             name="teacher", decoding="generation", schema=None, binding=False, model=Model(settings),
-            messages=lambda seed: (Message(role="user", content=seed.body),), sampling=lambda mode, seed: Sampling(),
+            messages=lambda seed: (Message(role="user", content=seed.body),),
+            sampling=lambda mode, seed, **_: Sampling(),
         )  # fmt: skip
 
         async def asked() -> Answers:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import Messages, Seed
+from schemas.records import Message, Messages, Seed
 from schemas.spec import Exemplar
 from tests.train.evaluated import project
 from tests.train.evaluation.test_systems import BASE, HERE, TUNED
 from train.base_models.base_model import Base
 from train.evaluation.prompt_room import Room, room_of
-from train.evaluation.retrieval import Nearest
+from train.evaluation.retrieval import LearnedRow, Nearest
 from train.evaluation.shortened import examples_shown
 from train.evaluation.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
 
@@ -151,6 +151,55 @@ def test_the_answer_has_its_part_of_the_context(
     room = room_of(Base("b", tmp_path, "h"), project(tmp_path, evaluate=more).spec, {})
     assert room is not None
     assert (room.context, room.answer) == (context, answer)
+
+
+def test_conversations_are_shown_as_turns(tmp_path: Path) -> None:
+    """As the test input itself is: earlier turns without the task's words around them, in their roles, counted in the
+    room for the prompt. A conversation that the assistant opened stays one text, because models refuse two answers in a
+    row."""
+    task = {"kind": "reply", "name": "t", "style": "Be kind."}
+    user, assistant = (
+        (lambda text: Message(role="user", content=text)),
+        (lambda text: Message(role="assistant", content=text)),
+    )
+    rows = [
+        LearnedRow(input="my clock stopped\nsince when?\nsince May", output="Sorry! (May)", last="since May",
+                   turns=(user("my clock stopped"), assistant("since when?"))),
+        LearnedRow(input="hello!\nmy clock is late", output="Sorry! (late)", last="my clock is late",
+                   turns=(assistant("hello!"),)),
+    ]  # fmt: skip
+    seed = Seed(kind="conversation", source="s:1", reference="x",
+                messages=(user("my clock stopped"), assistant("since when?"), user("since June")))  # fmt: skip
+    shared = {"exemplars": [], "task": task, "curate": {}, "generate": {"forward": {"prompt": "reply/v1"}}}
+    (system,) = retrieval(tmp_path, rows, seed, **shared)
+    system_prompt, *turns = [(message.role, message.content) for message in system.messages(seed)]
+    assert system_prompt[0] == "system"
+    assert turns == [
+        ("user", "hello!\nmy clock is late"), ("assistant", "Sorry! (late)"),
+        ("user", "my clock stopped"), ("assistant", "since when?"), ("user", "since May"),
+        ("assistant", "Sorry! (May)"),
+        ("user", "my clock stopped"), ("assistant", "since when?"), ("user", "since June"),
+    ]  # fmt: skip
+    needed = characters_of_turns(system.messages(seed))
+    for context, shown in ((needed, 2), (needed - 1, 1)):
+        systems = systems_of(project(tmp_path, **shared), [seed], MODELS, rows, Room(context, 0, characters_of_turns))
+        assert next(system.exemplars for system in systems if "retrieval" in system.names) == shown
+
+
+def test_a_prompt_with_exemplars_in_a_text_shows_conversations_as_text(tmp_path: Path) -> None:
+    """Such a prompt of one's own has no turns for them."""
+    (tmp_path / "prompts" / "own").mkdir(parents=True)
+    (tmp_path / "prompts" / "own" / "v1.jinja").write_text(
+        '+++\nabout = "a"\n[variables]\nexemplars = "e"\ninput = "i"\n+++\n=== user ===\n'
+        "{% for one in exemplars %}{{ one.input }} > {{ one.output }}\n{% endfor %}{{ input }}\n"
+    )
+    turns = (Message(role="user", content="my clock stopped"), Message(role="assistant", content="since when?"))
+    rows = [LearnedRow(input="my clock stopped\nsince when?\nMay", output="Sorry!", turns=turns, last="May")]
+    own = {"exemplars": [], "generate": {"forward": {"prompt": "own/v1"}}}
+    (system,) = retrieval(tmp_path, rows, input_seed("a clock"), **own)
+    assert [message.content for message in system.messages(input_seed("a clock"))] == [
+        "my clock stopped\nsince when?\nMay > Sorry!\na clock"
+    ]
 
 
 def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
